@@ -1,0 +1,1 @@
+"""The contract: every event on the bus, the topics it travels on, and how it is encoded and signed."""

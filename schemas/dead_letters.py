@@ -1,0 +1,33 @@
+"""The record of a record that could not be taken."""
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.event import Count, Milliseconds, Name
+from schemas.reasons import Reason
+
+
+class DeadLetter(BaseModel):
+    """Why a record was refused and where it stands; never what was in it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    topic: ClassVar[str] = "flc.dead-letters.v1"
+
+    federation: Name | None = Field(description="Null if the record does not say.")
+    reason: Reason = Field(description="Why.")
+    stage: Name = Field(description="The worker that refused it.")
+    source_topic: str = Field(description="Where the record stands.")
+    source_partition: Count = Field(description="Partition.")
+    source_offset: Count = Field(description="Offset; of a capped letter the first one.")
+    last_offset: Count = Field(description="Offset; of a capped letter the last one.")
+    count: Count = Field(default=1, description="Records that the letter stands for.")
+    length: Count = Field(description="Bytes of the record's value.")
+    digest: str = Field(description="Keyed hash of the value, hex.")
+    append_ms: Milliseconds = Field(description="When the record was appended (Unix ms, broker time).")
+    version: str = Field(description="Version of the code that refused it.")
+
+    def encode(self) -> bytes:
+        """Return the letter's JSON, the value of its record."""
+        return self.model_dump_json().encode()

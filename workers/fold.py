@@ -1,0 +1,220 @@
+"""What a worker is: a pure fold over the records of its partitions, with its state in tables.
+
+``step`` and ``tick`` read and change only the state that they are handed and return what is to be published.
+No clock, no randomness, no I/O: ids are derived from inputs, time is a record's append time or the tick's. The
+runtime commits state, outputs and positions together; if that fails, it throws the state away and restores it.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+import orjson
+from pydantic import TypeAdapter
+
+from schemas.dead_letters import DeadLetter
+from schemas.event import Event
+from schemas.partitioning import key_partition
+from workers.settings import Settings
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of an input, as the broker has it; ``append_ms`` is the broker's append time (Unix ms)."""
+
+    topic: str
+    partition: int
+    offset: int
+    append_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event to be published in the transaction of the step; ``event`` None is a tombstone for ``key``.
+
+    ``id`` is the identity of the event, derived from what caused it. ``time_ms`` is that cause's time.
+    """
+
+    topic: str
+    partition: int
+    key: str | None
+    event: Event | DeadLetter | None
+    id: str
+    time_ms: int
+
+
+class Outcome(StrEnum):
+    """What became of a record that was read; every record has exactly one."""
+
+    ACCEPTED = "accepted"
+    DEAD_LETTERED = "dead_lettered"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+
+
+@dataclass(slots=True)
+class Step:
+    """What a step or a tick gives back."""
+
+    #: To be published, in this order.
+    emits: list[Emit] = field(default_factory=list)
+    #: (topic, outcome) -> records; all records of the step are in it.
+    handled: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
+    #: (outcome, reason) -> rows of reports.
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Lines for the log that an operator cares about: (event name, fields).
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class Table(Generic[V]):
+    """One kind of state: federation -> key -> value. Values are frozen; replace them, never change them.
+
+    The keys that changed since the last flush are remembered, so that the changelog gets just those. A volatile
+    table (``kind`` None) is not in the changelog: after a restore it is empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: Any,
+        *,
+        encode: Callable[[V], bytes] = orjson.dumps,
+        decode: Callable[[bytes], V] | None = None,
+    ) -> None:
+        self.name = name
+        self.volatile = kind is None
+        self._encode = encode
+        self._decode = decode or (None if kind is None else TypeAdapter(kind).validate_json)
+        self._values: dict[str, dict[str, V]] = {}
+        self._changed: set[tuple[str, str]] = set()
+
+    def get(self, federation: str, key: str = "") -> V | None:
+        """Return the value, or None."""
+        return self._values.get(federation, {}).get(key)
+
+    def of(self, federation: str) -> Mapping[str, V]:
+        """Return all values of a federation by key; a view, not to be kept over changes."""
+        return self._values.get(federation, {})
+
+    def federations(self) -> Sequence[str]:
+        """Return the federations that have a value."""
+        return tuple(self._values)
+
+    def put(self, federation: str, key: str, value: V) -> None:
+        """Set a value."""
+        self._values.setdefault(federation, {})[key] = value
+        self._note(federation, key)
+
+    def delete(self, federation: str, key: str = "") -> None:
+        """Remove a value, if it is there."""
+        of = self._values.get(federation)
+        if of is not None and of.pop(key, None) is not None:
+            if not of:
+                del self._values[federation]
+            self._note(federation, key)
+
+    def _note(self, federation: str, key: str) -> None:
+        if not self.volatile:
+            self._changed.add((federation, key))
+
+    def load(self, federation: str, key: str, value: bytes | None) -> None:
+        """Take one record of the changelog; the value None removes."""
+        if self._decode is None:
+            raise ValueError(f"the table {self.name} has no changelog")
+        if value is None:
+            self.delete(federation, key)
+            self._changed.discard((federation, key))
+        else:
+            self._values.setdefault(federation, {})[key] = self._decode(value)
+
+    def changes(self) -> Iterator[tuple[str, str, bytes | None]]:
+        """Yield (federation, key, encoded value or None) of everything that changed since the last flush."""
+        for federation, key in sorted(self._changed):
+            value = self.get(federation, key)
+            yield federation, key, None if value is None else self._encode(value)
+
+    def flushed(self) -> None:
+        """Forget what changed: it is in the changelog now."""
+        self._changed.clear()
+
+
+class State:
+    """The tables of one partition task, as one key space for the changelog: table, federation, key."""
+
+    def __init__(self, *tables: Table[Any]) -> None:
+        self.tables: dict[str, Table[Any]] = {table.name: table for table in tables}
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Take one record of the changelog."""
+        name, federation, rest = key.decode().split("\0", 2)
+        self.tables[name].load(federation, rest, value)
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield the records that bring the changelog up to date."""
+        for table in self.tables.values():
+            for federation, key, value in table.changes():
+                yield f"{table.name}\0{federation}\0{key}".encode(), value
+
+    def flushed(self) -> None:
+        """Forget what changed: it is in the changelog now."""
+        for table in self.tables.values():
+            table.flushed()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a fold stands: its partition, how many partitions every topic has, and the settings."""
+
+    partition: int
+    partitions: Mapping[str, int]
+    settings: Settings
+
+    def federation_partition(self, topic: str, federation: str) -> int:
+        """Return the partition of ``topic`` (partitioned by federation) that holds the federation."""
+        return key_partition(federation, self.partitions[topic])
+
+
+S = TypeVar("S", bound=State)
+
+
+class Worker(ABC, Generic[S]):
+    """One worker's fold for one partition. All inputs are co-partitioned."""
+
+    #: Name of the worker, of its consumer group and in its changelog.
+    name: ClassVar[str]
+    #: Topics that it reads.
+    inputs: ClassVar[tuple[str, ...]]
+    #: Topics that it writes, besides dead letters.
+    outputs: ClassVar[tuple[str, ...]]
+    #: Inputs that are read up to their end before a fetched batch of the others is judged.
+    first: ClassVar[tuple[str, ...]] = ()
+    #: True: the one input is its own changelog; the state is flushed when it pays, and folded again on restore.
+    flushed_lazily: ClassVar[bool] = False
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.settings = context.settings
+
+    @abstractmethod
+    def state(self) -> S:
+        """Return the empty state."""
+
+    @abstractmethod
+    def step(self, state: S, records: Sequence[Record]) -> Step:
+        """Fold records (of any inputs, each input in order) into the state."""
+
+    def deadline(self, state: S) -> int | None:  # noqa: ARG002
+        """Return when the next tick is due (Unix ms, broker time), or None."""
+        return None
+
+    def tick(self, state: S, now_ms: int) -> Step:  # noqa: ARG002
+        """Handle time; all records appended before the deadline have been read."""
+        return Step()

@@ -1,0 +1,1 @@
+"""What carries a fold: the bus (Kafka, or a log in memory), partition tasks, supervision, health and metrics."""
