@@ -1,1 +1,1 @@
-"""What carries a fold: the bus (Kafka, or a log in memory), partition tasks, supervision, health and metrics."""
+"""What carries a fold: the bus (Kafka, or a log in memory), tasks, supervision, health and metrics."""

@@ -1,7 +1,7 @@
-"""The port to the bus: all that the runtime and the client need of Kafka. Two adapters: ``kafka`` and ``memory``.
+"""The port to the bus: all that the runtime and the client need of Kafka. Adapters: ``kafka``, ``memory``.
 
-Errors: ``Fenced`` (somebody else owns the transactional id: drop everything), ``Unavailable`` (the bus is away or
-too slow: the outcome of what was under way is unknown; drop everything, and try again later).
+Errors: ``Fenced`` (somebody else owns the transactional id: drop everything), ``Unavailable`` (the bus is
+away or too slow: the outcome of what was under way is unknown; drop everything, and try again later).
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -32,6 +32,21 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+
+class Corrupt(BusError):  # noqa: N818
+    """Raised when a batch cannot be decoded: seek to ``next_offset``, or read the same for ever.
+
+    The records from ``offset`` up to ``next_offset`` are in it; all before them have been handed out.
+    """
+
+    def __init__(
+        self, partition: TopicPartition, offset: int, why: str, next_offset: int | None = None
+    ) -> None:
+        super().__init__(f"{partition.topic}/{partition.partition} at {offset}: {why}")
+        self.partition = partition
+        self.offset = offset
+        self.next_offset = offset + 1 if next_offset is None else next_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +83,12 @@ class Producer(Protocol):
 class TransactionalProducer(Protocol):
     """Owns one transactional id. Starting it fences the predecessor and aborts its open transaction."""
 
-    async def transact(self, messages: Sequence[Message]) -> list[Sent]:
+    async def transact(
+        self, messages: Sequence[Message], before_commit: Callable[[], None] | None = None
+    ) -> list[Sent]:
         """Send all in one transaction and commit: all are visible to read_committed readers, or none is.
 
+        ``before_commit`` is called when every message is acknowledged and nothing is committed yet.
         After any error the outcome is unknown and the producer is dead: close it, make a new one.
         """
 
@@ -117,7 +135,10 @@ class Consumer(Protocol):
         """Read on from ``offset``."""
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the next offset to be read."""
+        """Return the next offset to be read: behind everything that is invisible, too.
+
+        It moves on together with ``poll`` returning: between the two no other coroutine runs.
+        """
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to the group, for the display of lag only."""
@@ -146,7 +167,7 @@ class Bus(Protocol):
         """Return a started idempotent producer."""
 
     async def transactional_producer(self, transactional_id: str, timeout_ms: int) -> TransactionalProducer:
-        """Return a started producer that owns ``transactional_id``; an open transaction lives ``timeout_ms``."""
+        """Return a started producer that owns the id; an open transaction lives ``timeout_ms``."""
 
     async def reader(self, positions: Mapping[TopicPartition, int]) -> Reader:
         """Return a started read_committed reader at the given offsets (-1: the end, -2: the beginning)."""

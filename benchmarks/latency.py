@@ -1,0 +1,207 @@
+"""The figures: how long an answer takes and how much goes through, on an Apache Kafka on loopback.
+
+    uv run python benchmarks/latency.py [publish] [synchronization] [throughput]
+
+It starts a broker of its own, unless KAFKA_BOOTSTRAP_SERVERS names one, and one process per worker.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from nacl.signing import SigningKey
+
+from convergence.deployment import Deployment
+from convergence.keys import FederationKey, Keys
+from convergence.outbound import Sender, report
+from convergence.patterns import Pattern
+from convergence.topics import partition_counts
+from flc import topics
+from flc.broker import EmbeddedBroker
+from flc.connection import connected
+from schemas import signing
+from schemas.convergence import SynchronizationCompleted
+from schemas.instances import InstanceRegistered, PublicKey
+from schemas.reports import Admission, PatternReport
+from workers.catalogue import WORKERS
+from workers.runtime import topology
+from workers.runtime.port import Bus, Message, TopicPartition
+from workers.settings import Settings
+
+PATTERNS = 100
+PUBLISHES = 100
+SYNCHRONIZATIONS = 10
+MANY = 1_000
+
+#: How many messages go out at once.
+BATCH = 200
+
+
+def patterns(instance: int) -> list[Pattern]:
+    """Return the patterns of one instance: two thirds are shared, the rest its own."""
+    draw = Random(instance)  # noqa: S311  (made-up data)
+    return [
+        Pattern(
+            pattern_id=f"shared-{place}" if place < PATTERNS * 2 // 3 else f"own-{instance}-{place}",
+            pattern_type="usage",
+            strength=draw.uniform(0.6, 1.0),
+            resonance=draw.random(),
+            epistemic_certainty=draw.uniform(0.86, 1.0),
+            frequency=draw.randint(1, 1_000),
+        )
+        for place in range(PATTERNS)
+    ]
+
+
+@asynccontextmanager
+async def system() -> AsyncIterator[tuple[Bus, Settings]]:
+    """Yield a bus with every worker running on it, each in a process of its own."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flc-benchmark-")))
+        address = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if address is None:
+            broker = EmbeddedBroker()
+            address = await broker.start(directory / "broker")
+            stack.callback(broker.stop)
+        settings = Settings(
+            bootstrap_servers=address,
+            enrolment="open",
+            federation=f"benchmark-{time.time_ns()}",
+            keys_directory=directory / "keys",
+        )
+        Keys(settings.keys_directory).new_federation(settings.federation)
+        bus = await stack.enter_async_context(connected(settings))
+        await topology.apply(bus, await topics.planned(bus, topics.declared()))
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": address,
+            "FLC_ENROLMENT": "open",
+            "FLC_HTTP_PORT": "0",
+            "FLC_LOG_LEVEL": "error",
+        }
+        command = [sys.executable, "-c", "from flc.main import main; main()", "worker", "run"]
+        for name in WORKERS:
+            process = await asyncio.create_subprocess_exec(
+                *command, name, env=environment, stderr=asyncio.subprocess.DEVNULL
+            )
+            stack.push_async_callback(process.wait)
+            stack.callback(process.terminate)
+        yield bus, settings
+
+
+def print_times(what: str, seconds: list[float]) -> None:
+    """Print the median and the 99th percentile in ms."""
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    print(f"{what}: p50 {statistics.median(ordered) * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, n={len(ordered)}")
+
+
+async def publish(bus: Bus, settings: Settings) -> None:
+    """From a publish of 100 patterns to the update that covers it, nothing else going on."""
+    async with Deployment(bus, settings, "lone", "acme") as deployment:
+        held = patterns(0)
+        await deployment.publish(held, timeout_s=60)
+        times = []
+        for _ in range(PUBLISHES):
+            # Idle means: no update ran lately, or the next one waits for its turn.
+            await asyncio.sleep(settings.update_interval_ms / 1_000)
+            began = time.perf_counter()
+            await deployment.publish(held)
+            times.append(time.perf_counter() - began)
+    print_times(f"publish of {PATTERNS} patterns to covering update, idle", times)
+
+
+async def synchronization(bus: Bus, settings: Settings) -> None:
+    """From the command to SynchronizationCompleted, with everybody answering."""
+    for count in (10, 100):
+        # A federation each: the others' instances would be awaited.
+        own = settings.model_copy(update={"federation": f"{settings.federation}-{count}"})
+        Keys(own.keys_directory).new_federation(own.federation)
+        async with AsyncExitStack() as stack:
+            deployments = [
+                await stack.enter_async_context(Deployment(bus, own, f"i{i}", f"o{i}")) for i in range(count)
+            ]
+            await asyncio.gather(*(d.publish(patterns(i), 120) for i, d in enumerate(deployments)))
+            times = []
+            for _ in range(SYNCHRONIZATIONS):
+                began = time.perf_counter()
+                event = await deployments[0].request_synchronization()
+                times.append(time.perf_counter() - began)
+                if not isinstance(event, SynchronizationCompleted) or event.instances_synced != count:
+                    sys.exit(f"not a synchronization of {count} instances: {event}")
+        print_times(f"synchronization of {count} instances x {PATTERNS} patterns", times)
+
+
+async def throughput(bus: Bus, settings: Settings) -> None:
+    """From the first publish of 1,000 instances to the last admission, then a round."""
+    own = settings.model_copy(update={"federation": f"{settings.federation}-many"})
+    identity = Keys(own.keys_directory).new_federation(own.federation)
+    counts = await partition_counts(
+        bus, (InstanceRegistered.topic, PatternReport.topic, Admission.topic, "flc.commands.v1")
+    )
+    senders = [Sender(own.federation, f"i{i}", SigningKey.generate(), counts) for i in range(MANY)]
+    producer = await bus.producer()
+    try:
+        await _send(producer.send, [_registration(sender, i % 50) for i, sender in enumerate(senders)])
+        reports = [_report(sender, identity, i) for i, sender in enumerate(senders)]
+        partitions = [TopicPartition(Admission.topic, n) for n in range(counts[Admission.topic])]
+        reader = await bus.reader(await bus.end_offsets(partitions))
+        began = time.perf_counter()
+        sending = asyncio.create_task(_send(producer.send, reports))
+        admitted = 0
+        while admitted < MANY:
+            admitted += sum(own.federation.encode() in (found.key or b"") for found in await reader.poll(1.0))
+        seconds = time.perf_counter() - began
+        await sending
+        await reader.close()
+    finally:
+        await producer.close()
+    print(
+        f"{MANY} instances x {PATTERNS} patterns: {MANY * PATTERNS / seconds:,.0f} signatures/s to admission"
+    )
+    async with Deployment(bus, own, "asker", "asker", answers=False) as deployment:
+        event = await deployment.request_synchronization(timeout_s=120)
+    print(f"the round behind it: {type(event).__name__}, {getattr(event, 'instance_count', 0)} instances")
+
+
+def _registration(sender: Sender, organisation: int) -> Message:
+    registered = InstanceRegistered(
+        federation=sender.federation,
+        instance_id=str(sender.name),
+        instance_name=str(sender.name),
+        deployment_region="",
+        organisation=f"o{organisation}",
+        enrolment=1,
+        public_keys=(PublicKey(key=signing.public_key(sender.key)),),
+    )
+    return sender.message(registered, 1, time.time_ns() // 1_000_000)
+
+
+def _report(sender: Sender, identity: FederationKey, instance: int) -> Message:
+    sequence = time.time_ns() // 1_000_000
+    event = report(sender.federation, str(sender.name), sequence, identity, patterns(instance))
+    return sender.message(event, sequence, sequence)
+
+
+async def _send(send: Callable[[list[Message]], Awaitable[object]], messages: list[Message]) -> None:
+    for start in range(0, len(messages), BATCH):
+        await send(messages[start : start + BATCH])
+
+
+async def main(chosen: list[str]) -> None:
+    """Measure what is chosen, or everything."""
+    measures = {"publish": publish, "synchronization": synchronization, "throughput": throughput}
+    async with system() as (bus, settings):
+        for name in chosen or list(measures):
+            await measures[name](bus, settings)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""The client of a federation: publish what an instance learned, subscribe to what all of them learn together.
+
+Everything is imported when it is first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convergence.covers import Update
+    from convergence.deployment import Deployment
+    from convergence.errors import ConvergenceError, NotCovered, NotEnrolled, NotSynchronized, PatternError
+    from convergence.instances import list_instances, show_instance
+    from convergence.keys import Keys
+    from convergence.knowledge import Knowledge, KnowledgeSnapshot
+    from convergence.operator import Operator
+    from convergence.patterns import LineError, Pattern, read_lines
+    from convergence.registrations import registration_document
+    from convergence.rounds import RoundRecord, list_rounds, show_round
+    from convergence.subscription import Subscription, subscribe
+
+_MODULES = {
+    "Update": "covers",
+    "Deployment": "deployment",
+    "ConvergenceError": "errors",
+    "NotCovered": "errors",
+    "NotEnrolled": "errors",
+    "NotSynchronized": "errors",
+    "PatternError": "errors",
+    "list_instances": "instances",
+    "show_instance": "instances",
+    "Keys": "keys",
+    "Knowledge": "knowledge",
+    "KnowledgeSnapshot": "knowledge",
+    "Operator": "operator",
+    "LineError": "patterns",
+    "Pattern": "patterns",
+    "read_lines": "patterns",
+    "registration_document": "registrations",
+    "RoundRecord": "rounds",
+    "list_rounds": "rounds",
+    "show_round": "rounds",
+    "Subscription": "subscription",
+    "subscribe": "subscription",
+}
+
+__all__ = [
+    "ConvergenceError",
+    "Deployment",
+    "Keys",
+    "Knowledge",
+    "KnowledgeSnapshot",
+    "LineError",
+    "NotCovered",
+    "NotEnrolled",
+    "NotSynchronized",
+    "Operator",
+    "Pattern",
+    "PatternError",
+    "RoundRecord",
+    "Subscription",
+    "Update",
+    "list_instances",
+    "list_rounds",
+    "read_lines",
+    "registration_document",
+    "show_instance",
+    "show_round",
+    "subscribe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"convergence.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

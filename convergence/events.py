@@ -1,0 +1,38 @@
+"""Reading what is on the bus: from a record to its event."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from schemas import cloudevents
+from schemas.catalogue import EVENTS
+from schemas.event import Event
+from workers.fold import Record
+
+E = TypeVar("E", bound=Event)
+
+
+def event_type(record: Record) -> str | None:
+    """Return the type that the record's header gives, without reading the value."""
+    for name, value in record.headers:
+        if name == "ce_type":
+            return value.decode("ascii", "replace")
+    return None
+
+
+def read(record: Record, *types: type[E]) -> E | None:
+    """Return the record's event if it is one of the types (or of their subclasses), else None.
+
+    What is not an event of this contract (a tombstone, a type of a later version, damage) is None, too: a
+    reader passes it over.
+    """
+    if record.value is None:
+        return None
+    try:
+        envelope = cloudevents.read(record.headers, record.value)
+        found = EVENTS.get(envelope.type)
+        if found is None or not issubclass(found, types):
+            return None
+        return found.model_validate_json(envelope.data)
+    except (ValueError, ValidationError):
+        return None

@@ -1,0 +1,137 @@
+"""``flc topics``: the declaration against the code and against the cluster. Nothing is ever deleted."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from flc.connection import connected, settings_for
+from flc.noun import noun
+from flc.output import YesOption, confirm
+from schemas import topics as declaration
+from schemas.dead_letters import DeadLetter
+from schemas.topics import Topic, Topics
+from workers.catalogue import WORKERS
+from workers.runtime import topology
+from workers.runtime.port import Bus
+from workers.runtime.topology import Plan
+
+app = noun()
+
+Environment = Annotated[
+    str | None,
+    typer.Option("--environment", envvar="FLC_ENVIRONMENT", help="An environment of topics.yaml."),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option("--partitions", min=1, help="Partitions of every topic, instead of what is declared."),
+]
+
+
+@app.command()
+def lint(environment: Environment = None) -> None:
+    """Check topics.yaml by itself and against the code; exit code 2 if they differ."""
+    topics = declaration.load(environment)
+    problems = list(differences(topics))
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(2)
+    typer.echo(
+        f"{len(topics.declared)} topics and {len(WORKERS)} changelogs are declared as the code uses them."
+    )
+
+
+def differences(topics: Topics) -> Iterator[str]:
+    """Yield, as sentences, where the declaration and the workers differ."""
+    used: dict[str, tuple[set[str], set[str]]] = {name: (set(), set()) for name in topics.declared}
+    for name, worker in WORKERS.items():
+        for place, touched in enumerate(((*worker.outputs, DeadLetter.topic), worker.inputs)):
+            for topic in touched:
+                if topic in used:
+                    used[topic][place].add(name)
+                else:
+                    yield f"the worker {name} uses {topic}, which is not declared"
+    for name, (producers, consumers) in used.items():
+        for role, said, done in (
+            ("produced", topics[name].producers, producers),
+            ("consumed", topics[name].consumers, consumers),
+        ):
+            if extra := (set(said) & set(WORKERS)) - done:
+                yield f"{name} is declared to be {role} by {', '.join(sorted(extra))}, which do not"
+            if missing := done - set(said):
+                yield f"{name} is {role} by {', '.join(sorted(missing))}, which is not declared"
+
+
+@app.command()
+def diff(environment: Environment = None, partitions: Partitions = None) -> None:
+    """Compare topics.yaml with the code and with the cluster; exit code 2 if they differ."""
+    topics = declared(environment, partitions)
+    problems = list(differences(topics))
+    plan = asyncio.run(_plan(topics))
+    for problem in problems:
+        typer.echo(f"! {problem}")
+    show(plan)
+    typer.echo(summary(plan))
+    if problems or plan.create or plan.update or plan.refused:
+        raise typer.Exit(2)
+
+
+@app.command()
+def apply(environment: Environment = None, partitions: Partitions = None, yes: YesOption = False) -> None:
+    """Create and update the topics of the cluster; twice in a row changes nothing."""
+    asyncio.run(_apply(declared(environment, partitions), yes))
+
+
+async def _plan(topics: Topics) -> Plan:
+    async with connected(settings_for()) as bus:
+        return await planned(bus, topics)
+
+
+async def _apply(topics: Topics, yes: bool) -> None:
+    async with connected(settings_for()) as bus:
+        plan = await planned(bus, topics)
+        show(plan)
+        if plan.create or plan.update:
+            confirm(yes)
+            await topology.apply(bus, plan)
+    typer.echo(summary(plan))
+    if plan.refused:
+        raise typer.Exit(2)
+
+
+def declared(environment: str | None = None, partitions: int | None = None) -> Topics:
+    """Return the declared topics, with another number of partitions if one is given."""
+    topics = declaration.load(environment)
+    if partitions is None:
+        return topics
+    changed = {
+        name: topic.model_copy(update={"partitions": partitions}) for name, topic in topics.declared.items()
+    }
+    return topics.model_copy(update={"declared": changed})
+
+
+async def planned(bus: Bus, topics: Topics) -> Plan:
+    """Return what brings the cluster to the declaration, changelogs included."""
+    changelogs = (topics.changelog(name, worker.inputs) for name, worker in WORKERS.items())
+    every: list[Topic] = [*topics.declared.values(), *changelogs]
+    return topology.plan(every, await bus.describe([topic.name for topic in every]))
+
+
+def show(plan: Plan) -> None:
+    """Print a line for each difference."""
+    for topic in plan.create:
+        typer.echo(f"+ {topic.name}: {topic.partitions} partitions, {topic.replication} replicas")
+    for update in plan.update:
+        for key, (live, wanted) in update.changes.items():
+            typer.echo(f"~ {update.topic}: {key} {live} -> {wanted}")
+    for sentence in plan.refused:
+        typer.echo(f"! {sentence}")
+
+
+def summary(plan: Plan) -> str:
+    """Return the last line of every plan."""
+    return (
+        f"Plan: {len(plan.create)} to create, {len(plan.update)} to update, {len(plan.unchanged)} unchanged."
+    )

@@ -1,0 +1,87 @@
+"""The client and all workers on one bus in memory: what the three people who use it do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from convergence.deployment import Deployment
+from convergence.instances import list_instances
+from convergence.keys import Keys
+from convergence.operator import Operator
+from convergence.patterns import Pattern
+from convergence.rounds import list_rounds, show_round
+from convergence.subscription import subscribe
+from schemas import signing
+from schemas.convergence import SynchronizationCompleted
+from schemas.topics import load
+from tests.convergence.federation import new_settings, operated
+from workers.catalogue import WORKERS
+from workers.runtime import topology
+from workers.runtime.memory import MemoryBus
+from workers.runtime.supervisor import Process
+from workers.settings import Settings
+
+NAMES = ("berlin", "paris", "rome")
+PATTERNS = tuple(
+    Pattern(f"p{number}", "behavioral", 0.9, 0.9, 0.95, 3, (f"module{number}",)) for number in range(20)
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = new_settings(tmp_path, release_threshold=2, collection_deadline_ms=2_000)
+    return operated(made, Keys(tmp_path))
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[MemoryBus]:
+    """Yield a bus with the declared topics, on which all workers run."""
+    bus, topics = MemoryBus(), load()
+    workers = tuple(WORKERS.values())
+    changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
+    await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
+    async with Process(bus, workers, settings):
+        yield bus
+
+
+async def test_three_deployments_learn_together(bus: MemoryBus, settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        operator = await stack.enter_async_context(Operator(bus, settings))
+        events = await stack.enter_async_context(subscribe(bus, "default"))
+        deployments = [Deployment(bus, settings, name, f"{name}-corp") for name in NAMES]
+        for deployment in deployments:
+            await operator.enrol(deployment.document)
+            await stack.enter_async_context(deployment)
+
+        updates = await asyncio.gather(*(deployment.publish(PATTERNS) for deployment in deployments))
+        assert [update.cover.outcome for update in updates] == ["included"] * 3
+        assert all(update.scores is not None for update in updates)
+
+        done = await operator.request_synchronization()
+        assert isinstance(done, SynchronizationCompleted)
+        assert (done.instances_synced, done.stragglers, done.acknowledged) == (3, 0, 3)
+        assert [len(deployment.knowledge) for deployment in deployments] == [20, 20, 20]
+        while (event := await anext(events)).round_id != done.round_id or not hasattr(event, "covers"):
+            pass
+        assert event == done
+
+        assert [health.instance_id for health in await list_instances(bus, "default")] == sorted(NAMES)
+        assert done.round_id in [found.round_id for found in await list_rounds(bus, "default")]
+        assert "DistributionCompleted" in (await show_round(bus, done.round_id)).hand_overs
+
+
+async def test_a_rotated_key_counts_without_a_restart(bus: MemoryBus, settings: Settings) -> None:
+    keys = Keys(settings.keys_directory)
+    deployment = Deployment(bus, settings, "berlin", "acme")
+    async with Operator(bus, settings) as operator:
+        first = (await operator.enrol(deployment.document)).public_keys[0].key
+        async with deployment:
+            assert (await deployment.publish(PATTERNS)).included
+            following = signing.public_key(keys.ensure_next_instance("default", "berlin"))
+            await operator.rotate("berlin", following)
+            await deployment.adopt_next_key()
+            await operator.revoke("berlin", first)
+            assert (await deployment.publish(PATTERNS[:5])).included

@@ -1,0 +1,332 @@
+"""A second implementation of the mathematics, to hold the product against.
+
+It is deliberately slow and independent: it shares no code with the product, knows neither numpy nor closed
+forms, takes every formula from its definition (means, variances and Jaccard similarities as fractions, a
+median by counting), and looks at the whole federation at once instead of at buckets. Everything is rounded
+half up, at the same points as in the product, so both must give the same integers.
+
+An instance's rows are {signature: (pattern type, strength, resonance, certainty, frequency)} in micro-units.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor, isqrt
+from typing import Any
+
+ONE = 1_000_000
+
+Row = tuple[str, int, int, int, int]
+Reports = Mapping[str, Mapping[str, Row]]
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a result depends on beside the reports; shares and thresholds in micro-units."""
+
+    method: str = "mean"
+    trim: int = 0
+    release_threshold: int = 5
+    min_convergence: int = 950_000
+    min_alignment: int = 900_000
+    max_variance: int = 50_000
+    min_emergence: int = 850_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that a round computes, in micro-units: by signature, by instance, of the federation."""
+
+    aggregates: dict[str, Facts]
+    releases: dict[str, Facts]
+    instances: dict[str, Facts]
+    federation: Facts
+    criteria: dict[str, Facts]
+    converged: bool
+
+
+def half_up(value: Fraction) -> int:
+    return floor(value + Fraction(1, 2))
+
+
+def share(part: int, whole: int) -> int:
+    """Part of the whole in micro-units; nothing of nothing is 0."""
+    return half_up(Fraction(ONE * part, whole)) if whole else 0
+
+
+def mean(values: Sequence[int]) -> int:
+    return half_up(Fraction(sum(values), len(values))) if values else 0
+
+
+def weighted_mean(pairs: Sequence[tuple[int, int]]) -> Fraction:
+    return Fraction(sum(weight * value for weight, value in pairs), sum(weight for weight, _ in pairs))
+
+
+def weighted_variance(pairs: Sequence[tuple[int, int]]) -> Fraction:
+    middle = weighted_mean(pairs)
+    weight = sum(weight for weight, _ in pairs)
+    return sum((w * (value - middle) ** 2 for w, value in pairs), Fraction(0)) / weight
+
+
+def half_up_root(square: Fraction) -> int:
+    """Return the root of ``square``, half up: the last n with n - 1/2 not above it."""
+    n = isqrt(floor(square)) + 1
+    while n > 0 and (Fraction(2 * n - 1, 2)) ** 2 > square:
+        n -= 1
+    return n
+
+
+def reliability(received: int, expected: int) -> int:
+    return min(ONE, share(received, expected)) if expected else ONE
+
+
+def data_quality(accepted: int, received: int, low_certainty: int, low_quality: int) -> int:
+    judged = received - low_certainty - low_quality
+    return share(accepted, judged) if judged else ONE
+
+
+def weight(reliability: int, data_quality: int, rows: int, min_weight: int) -> int:
+    volume = Fraction(1, 2) + Fraction(min(1000, rows), 2000)
+    product = half_up(Fraction(reliability, ONE) * Fraction(data_quality, ONE) * volume * ONE)
+    return min(ONE, max(min_weight, product))
+
+
+def cap(weights: Mapping[str, int], organisations: Mapping[str, str]) -> dict[str, int]:
+    """No organisation above its share of the whole; the fewest organisations are cut that make it so."""
+    totals: dict[str, int] = {}
+    for instance, own in weights.items():
+        totals[organisations[instance]] = totals.get(organisations[instance], 0) + own
+    if len(totals) < 3:
+        return dict(weights)
+    most = min(Fraction(1, 2), Fraction(2, len(totals)))
+    ranking = sorted(totals, key=lambda organisation: -totals[organisation])
+    for cut in range(len(ranking)):
+        free = sum(totals[organisation] for organisation in ranking[cut:])
+        limit = most * free / (1 - cut * most)  # = most * (free + cut * limit)
+        if totals[ranking[cut]] <= limit:
+            break
+    capped = set(ranking[:cut])
+    return {
+        instance: max(1, floor(own * limit / totals[organisations[instance]]))
+        if organisations[instance] in capped
+        else own
+        for instance, own in weights.items()
+    }
+
+
+def middle(pairs: Sequence[tuple[int, int]], configuration: Configuration) -> int:
+    whole = sum(weight for weight, _ in pairs)
+    ordered = sorted(pairs, key=lambda pair: pair[1])
+    if configuration.method == "mean":
+        return half_up(weighted_mean(pairs))
+    if configuration.method == "median":
+        candidates = sorted({value for _, value in pairs})
+        return next(v for v in candidates if 2 * sum(w for w, value in pairs if value <= v) >= whole)
+    cut = floor(Fraction(configuration.trim, ONE) * whole)
+    inside: list[tuple[int, int]] = []
+    left = 0
+    for own, value in ordered:
+        right = left + own
+        kept = min(right, whole - cut) - max(left, cut)
+        if kept > 0:
+            inside.append((kept, value))
+        left = right
+    return half_up(weighted_mean(inside))
+
+
+def coefficient_of_variation(pairs: Sequence[tuple[int, int]]) -> int:
+    """Divide the standard deviation by the mean, taken as no less than a half."""
+    denominator = max(weighted_mean(pairs), Fraction(ONE, 2))
+    return half_up_root(weighted_variance(pairs) * ONE**2 / denominator**2)
+
+
+def aggregate(
+    rows: Mapping[str, Row],
+    organisations: Mapping[str, str],
+    weights: Mapping[str, int],
+    configuration: Configuration,
+) -> Facts:
+    """Say what the contributors of one signature say together; ``weights`` are those of the whole cohort."""
+    cohort_organisations = {organisations[instance] for instance in weights}
+    by_organisation: dict[str, int] = {}
+    by_type: dict[str, int] = {}
+    for instance, (pattern_type, *_) in rows.items():
+        own, organisation = weights[instance], organisations[instance]
+        by_organisation[organisation] = by_organisation.get(organisation, 0) + own
+        by_type[pattern_type] = by_type.get(pattern_type, 0) + own
+    strength = [(weights[instance], s) for instance, (_, s, _, _, _) in rows.items()]
+    resonance = [(weights[instance], r) for instance, (_, _, r, _, _) in rows.items()]
+    certainty = [(weights[instance], c) for instance, (_, _, _, c, _) in rows.items()]
+    facts: Facts = {
+        "weight": sum(by_organisation.values()),
+        "weighted_strength": sum(own * value for own, value in strength),
+        "strength": middle(strength, configuration),
+        "resonance": middle(resonance, configuration),
+        "certainty": middle(certainty, configuration),
+        "total_frequency": sum(row[4] for row in rows.values()),
+        "instance_count": len(rows),
+        "organisation_count": len(by_organisation),
+        "largest_organisation_weight": max(by_organisation.values()),
+        "pattern_type": min(by_type, key=lambda word: (-by_type[word], word)),
+    }
+    disagreement = coefficient_of_variation(strength) + coefficient_of_variation(resonance)
+    agreement = half_up(ONE - Fraction(disagreement, 2))
+    facts["consensus_score"] = ONE if len(rows) == 1 else max(0, agreement)
+    facts["in_library"] = len(by_organisation) >= min(3, len(cohort_organisations)) and len(rows) >= 2
+    if len(cohort_organisations) == 1:
+        held, full = len(rows), min(5, len(weights))
+    else:
+        held, full = len(by_organisation), min(5, len(cohort_organisations))
+    reach = share(min(held, full), full)
+    intensity = Fraction(facts["strength"] + facts["resonance"], 2)
+    factors = reach + intensity + facts["consensus_score"] + facts["certainty"]
+    facts["emergence"] = half_up(factors / 4) if facts["in_library"] else 0
+    return facts
+
+
+def releases(aggregates: Mapping[str, Facts], k: int) -> dict[str, Facts]:
+    """Choose what leaves the system: values in hundredths, counts on their ladders."""
+    released = {}
+    for signature, facts in aggregates.items():
+        dominated = 2 * facts["largest_organisation_weight"] > facts["weight"]
+        if facts["organisation_count"] < k or dominated:
+            continue
+        released[signature] = {
+            "pattern_type": facts["pattern_type"],
+            "organisation_count": on_ladder(facts["organisation_count"], k),
+            "instance_count": on_ladder(facts["instance_count"], k),
+            "total_frequency": max(2**n for n in range(64) if 2**n <= facts["total_frequency"]),
+            "hundredths": tuple(
+                half_up(Fraction(facts[name], ONE // 100))
+                for name in ("strength", "resonance", "certainty", "consensus_score")
+            ),
+        }
+    return released
+
+
+def on_ladder(count: int, k: int) -> int:
+    ladder = {k} | {step * 10**power for power in range(1, 12) for step in (1, 2, 5)}
+    return max(rung for rung in ladder if rung <= count)
+
+
+def alignment(
+    instance: str, reports: Reports, weights: Mapping[str, int], aggregates: Mapping[str, Facts]
+) -> int:
+    """Generalised Jaccard similarity of an instance to what the others hold on average, in the library."""
+    others = [other for other in weights if other != instance]
+    if not others:
+        return ONE
+    library = {signature for signature, facts in aggregates.items() if facts["in_library"]}
+    own = reports.get(instance, {})
+    weight_of_others = sum(weights[other] for other in others)
+    smaller = larger = Fraction(0)
+    for signature in set(own) | library:
+        held = Fraction(own[signature][1] if signature in own else 0)
+        average = Fraction(0)
+        if signature in library:
+            strengths = (
+                weights[other] * reports[other][signature][1]
+                for other in others
+                if signature in reports.get(other, {})
+            )
+            average = Fraction(sum(strengths), weight_of_others)
+        smaller += min(held, average)
+        larger += max(held, average)
+    return half_up(ONE * smaller / larger) if larger else 0
+
+
+def instance_scores(
+    instance: str,
+    reports: Reports,
+    weights: Mapping[str, int],
+    participation: tuple[int, int],
+    aggregates: Mapping[str, Facts],
+) -> Facts:
+    own = reports.get(instance, {})
+    library = {signature: facts for signature, facts in aggregates.items() if facts["in_library"]}
+    shared = [facts for signature, facts in library.items() if signature in own]
+    facts: Facts = {
+        "alignment": alignment(instance, reports, weights, aggregates),
+        "coverage": share(sum(p["weight"] for p in shared), sum(p["weight"] for p in library.values())),
+        "quality": mean([row[3] for row in own.values()]),
+        "participation": share(*participation) if participation[1] else ONE,
+        "resonance": mean([row[2] for row in own.values()]),
+        "emergence": mean([p["emergence"] for p in shared]),
+    }
+    facts["convergence"] = mean([facts["coverage"], facts["quality"], facts["participation"]])
+    facts["unified"] = mean([facts["convergence"], facts["emergence"]])
+    return facts
+
+
+def federation_scores(
+    weights: Sequence[int], unified: Sequence[int], alignments: Sequence[int], emergence: int
+) -> Facts:
+    if not weights:
+        names = ("convergence", "alignment", "variance", "emergence", "mean", "weighted_mean")
+        return dict.fromkeys(names, 0)
+    of_unified = list(zip(weights, unified, strict=True))
+    facts: Facts = {
+        "mean": mean(unified),
+        "weighted_mean": half_up(weighted_mean(of_unified)),
+        "alignment": half_up(weighted_mean(list(zip(weights, alignments, strict=True)))),
+        "variance": half_up(weighted_variance(of_unified) / ONE),
+        "emergence": emergence,
+    }
+    parts = 5 * facts["weighted_mean"] + 3 * facts["alignment"] + 2 * emergence
+    facts["convergence"] = half_up(Fraction(parts, 10))
+    return facts
+
+
+def criteria(federation: Facts, configuration: Configuration) -> dict[str, Facts]:
+    distances = {
+        "convergence": federation["convergence"] - configuration.min_convergence,
+        "alignment": federation["alignment"] - configuration.min_alignment,
+        "variance": configuration.max_variance - federation["variance"],
+        "emergence": federation["emergence"] - configuration.min_emergence,
+    }
+    return {
+        name: {"value": federation[name], "met": distance > 0, "distance": distance}
+        for name, distance in distances.items()
+    }
+
+
+def compute(
+    reports: Reports,
+    organisations: Mapping[str, str],
+    weights: Mapping[str, int],
+    participation: Mapping[str, tuple[int, int]],
+    configuration: Configuration,
+) -> Result:
+    """Compute a whole round. The cohort are the instances in ``weights``; other reports do not count.
+
+    An instance without reports has no rows, one without participation has been in none yet.
+    """
+    holders: dict[str, dict[str, Row]] = {}
+    for instance in weights:
+        for signature, row in reports.get(instance, {}).items():
+            holders.setdefault(signature, {})[instance] = row
+    aggregates = {
+        signature: aggregate(rows, organisations, weights, configuration)
+        for signature, rows in sorted(holders.items())
+    }
+    instances = {
+        instance: instance_scores(instance, reports, weights, participation.get(instance, (0, 0)), aggregates)
+        for instance in weights
+    }
+    library = [(facts["weight"], facts["emergence"]) for facts in aggregates.values() if facts["in_library"]]
+    federation = federation_scores(
+        list(weights.values()),
+        [facts["unified"] for facts in instances.values()],
+        [facts["alignment"] for facts in instances.values()],
+        half_up(weighted_mean(library)) if library else 0,
+    )
+    judged = criteria(federation, configuration)
+    return Result(
+        aggregates=aggregates,
+        releases=releases(aggregates, configuration.release_threshold),
+        instances=instances,
+        federation=federation | {"library": len(library), "distinct": len(aggregates)},
+        criteria=judged,
+        converged=all(facts["met"] for facts in judged.values()),
+    )

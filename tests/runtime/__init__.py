@@ -1,0 +1,1 @@
+"""The runtime: the bus and what carries a fold."""

@@ -1,0 +1,120 @@
+"""The declared topics against the live ones."""
+
+import uuid
+from dataclasses import replace
+
+from schemas.topics import Topic, load
+from workers.runtime.kafka import KafkaBus
+from workers.runtime.port import TopicDescription
+from workers.runtime.topology import Plan, Update, apply, check, plan
+from workers.settings import Settings
+
+REPORTS = load()["flc.reports.v1"]
+INSTANCES = load()["flc.instances.v1"]
+
+
+def live(topic: Topic) -> TopicDescription:
+    """Return the topic as a broker that follows the declaration describes it."""
+    effective = {"compression.type": "producer", **topic.configs}
+    return TopicDescription(topic.name, topic.partitions, topic.replication, effective)
+
+
+def test_a_missing_topic_is_created_as_declared() -> None:
+    planned = plan([REPORTS], {})
+
+    assert planned == Plan(
+        create=(TopicDescription(REPORTS.name, 6, 1, REPORTS.configs),), update=(), unchanged=(), refused=()
+    )
+
+
+def test_a_topic_as_declared_stays() -> None:
+    assert plan([REPORTS], {REPORTS.name: live(REPORTS)}) == Plan((), (), (REPORTS.name,), ())
+
+
+def test_a_config_that_differs_is_updated_with_all_that_is_declared() -> None:
+    found = live(REPORTS)
+    found = replace(found, configs={**found.configs, "retention.ms": "1"})
+
+    planned = plan([REPORTS], {REPORTS.name: found})
+
+    change = {"retention.ms": ("1", "1209600000")}
+    assert planned == Plan((), (Update(REPORTS.name, REPORTS.configs, change),), (), ())
+
+
+def test_a_topic_that_is_not_declared_is_left_alone() -> None:
+    assert plan([], {REPORTS.name: live(REPORTS)}) == Plan((), (), (), ())
+
+
+def test_another_number_of_partitions_is_refused() -> None:
+    found = replace(live(REPORTS), partitions=3, configs={})
+
+    planned = plan([REPORTS], {REPORTS.name: found})
+
+    assert (planned.create, planned.update, planned.unchanged) == ((), (), ())
+    assert planned.refused == (
+        (
+            "flc.reports.v1 has 3 partitions and 6 are declared: "
+            "keys would move; make a new major version of the topic"
+        ),
+    )
+
+
+def test_another_number_of_replicas_is_refused_and_the_configs_still_follow() -> None:
+    found = replace(live(REPORTS), replication=3, configs={**live(REPORTS).configs, "retention.ms": "1"})
+
+    planned = plan([REPORTS], {REPORTS.name: found})
+
+    assert [one.topic for one in planned.update] == [REPORTS.name]
+    assert planned.refused[0].startswith("flc.reports.v1 has 3 replicas and 1 are declared")
+
+
+def test_a_worker_may_start_on_topics_as_declared() -> None:
+    assert check([REPORTS, INSTANCES], {topic.name: live(topic) for topic in (REPORTS, INSTANCES)}) == []
+
+
+def test_a_worker_may_not_start_without_a_topic() -> None:
+    (problem,) = check([REPORTS, INSTANCES], {REPORTS.name: live(REPORTS)})
+
+    assert problem == (
+        "the topic flc.instances.v1 is missing: `flc topics apply` creates it; see `flc topics diff`"
+    )
+
+
+def test_a_worker_may_not_start_on_inputs_that_are_not_partitioned_alike() -> None:
+    found = {REPORTS.name: live(REPORTS), INSTANCES.name: replace(live(INSTANCES), partitions=12)}
+
+    assert check([REPORTS, INSTANCES], found) == [
+        "the topic flc.instances.v1 has 12 partitions, 6 are declared; see `flc topics diff`",
+        (
+            "the topics flc.reports.v1 and flc.instances.v1 must have the same number of partitions, "
+            "they have 6 and 12; see `flc topics diff`"
+        ),
+    ]
+
+
+def test_a_worker_may_not_start_on_a_topic_that_the_broker_does_not_stamp() -> None:
+    found = replace(live(REPORTS), configs={"message.timestamp.type": "CreateTime"})
+
+    assert check([REPORTS], {REPORTS.name: found}) == [
+        (
+            "the topic flc.reports.v1 has message.timestamp.type=CreateTime, it must be LogAppendTime; "
+            "see `flc topics diff`"
+        )
+    ]
+
+
+async def test_what_was_applied_is_unchanged_the_next_time(broker: str) -> None:
+    name = f"flc.reports-{uuid.uuid4().hex}.v1"
+    declared = REPORTS.model_copy(update={"name": name, "partitions": 2})
+    bus = KafkaBus(Settings(bootstrap_servers=broker))
+    try:
+        await apply(bus, plan([declared], await bus.describe([name])))
+        assert plan([declared], await bus.describe([name])).unchanged == (name,)
+
+        changed = declared.model_copy(update={"configs": {**declared.configs, "retention.ms": "1000"}})
+        await apply(bus, plan([changed], await bus.describe([name])))
+
+        assert plan([changed], await bus.describe([name])).unchanged == (name,)
+        assert check([changed], await bus.describe([name])) == []
+    finally:
+        await bus.close()

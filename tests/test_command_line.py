@@ -1,0 +1,167 @@
+"""The command line: instant, and one clear sentence where something is wrong."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from convergence.errors import UnknownInstance
+from flc import errors, topics
+from flc.broker import BrokerFailed
+from flc.connection import NotConfigured
+from flc.main import COMMANDS, load
+from schemas import topics as declaration
+from workers.catalogue import WORKERS
+from workers.runtime.port import BusError, Unavailable
+from workers.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+PATTERN = {"pattern_id": "p", "pattern_type": "usage", "strength": 0.9, "epistemic_certainty": 0.9}
+
+
+def flc(*arguments: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, with nothing in its environment but what is given."""
+    variables: Mapping[str, str] = {"PYTHONPATH": str(ROOT), "PATH": "", **environment}
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-c", "from flc.main import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
+        env=dict(variables),
+        timeout=60,
+    )
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['flc', '--help']\n"
+        "from flc.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numpy', 'aiokafka', 'pydantic', 'rich') if name in sys.modules])\n"
+    )
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+    assert all(name in ended.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_listed_command_can_be_loaded_and_explains_itself(name: str) -> None:
+    assert load(name).help
+
+
+def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
+    ended = flc("nonsense", directory=tmp_path)
+    assert ended.returncode == 2
+    assert "nonsense" in ended.stderr
+
+
+def test_without_a_configured_broker_the_command_says_what_to_set(tmp_path: Path) -> None:
+    ended = flc("rounds", "list", directory=tmp_path)
+    assert ended.returncode == 2
+    assert "KAFKA_BOOTSTRAP_SERVERS" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_broker_that_is_away_is_one_sentence_with_its_address(tmp_path: Path) -> None:
+    with socket.socket() as nobody:  # bound but not listening: every connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        ended = flc("topics", "diff", directory=tmp_path, KAFKA_BOOTSTRAP_SERVERS=address)
+    assert ended.returncode == 1
+    assert address in ended.stderr
+    assert "KAFKA_BOOTSTRAP_SERVERS" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_wrong_setting_is_named_as_it_has_to_be_written(tmp_path: Path) -> None:
+    ended = flc("rounds", "list", directory=tmp_path, FLC_HTTP_PORT="many")
+    assert ended.returncode == 2
+    assert "FLC_HTTP_PORT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_kubernetes_injects_for_a_service_called_kafka_does_no_harm(tmp_path: Path) -> None:
+    ended = flc("worker", "list", directory=tmp_path, KAFKA_PORT="tcp://10.0.0.1:9092", KAFKA_HOST="x")
+    assert ended.returncode == 0
+
+
+def test_a_file_with_broken_lines_names_each_and_publishes_nothing(tmp_path: Path) -> None:
+    good = json.dumps(PATTERN)
+    (tmp_path / "patterns.jsonl").write_text(f'{good}\n{{"strength": 2}}\nnot json\n')
+    arguments = ("publish", "patterns.jsonl", "--instance", "a", "--organisation", "o")
+    ended = flc(*arguments, directory=tmp_path)
+    assert ended.returncode == 1
+    assert "patterns.jsonl:2: " in ended.stderr
+    assert "patterns.jsonl:3: not JSON" in ended.stderr
+    assert "nothing was published" in ended.stderr
+
+
+def test_a_key_is_made_once_private_and_only_its_public_half_is_printed(tmp_path: Path) -> None:
+    first = flc("keys", "new", "--operator", directory=tmp_path)
+    again = flc("keys", "new", "--operator", directory=tmp_path)
+    file = tmp_path / ".flc" / "keys" / "default.operator-key"
+    assert len(first.stdout.strip()) == 64
+    assert first.stdout == again.stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().strip() not in first.stdout + first.stderr
+
+
+def test_the_federation_of_the_command_line_beats_that_of_the_environment(tmp_path: Path) -> None:
+    flc("keys", "new", "--operator", "--federation", "near", directory=tmp_path, FLC_FEDERATION="far")
+    assert [path.name for path in (tmp_path / ".flc" / "keys").iterdir()] == ["near.operator-key"]
+
+
+def test_the_workers_are_listed_as_json_one_a_line(tmp_path: Path) -> None:
+    ended = flc("worker", "list", "--format", "json", directory=tmp_path)
+    assert [json.loads(line)["worker"] for line in ended.stdout.splitlines()] == list(WORKERS)
+
+
+def test_the_topics_are_declared_as_the_workers_use_them() -> None:
+    assert list(topics.differences(declaration.load())) == []
+
+
+def test_a_topic_that_a_worker_uses_against_its_declaration_is_named() -> None:
+    declared = declaration.load()
+    health = declared["flc.health.v1"].model_copy(update={"producers": ("privacy",)})
+    changed = declared.model_copy(update={"declared": {**declared.declared, health.name: health}})
+    assert list(topics.differences(changed)) == [
+        "flc.health.v1 is declared to be produced by privacy, which do not",
+        "flc.health.v1 is produced by health, which is not declared",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotConfigured(), 2),
+        (BusError("no"), 1),
+        (Unavailable("no"), 1),
+        (BrokerFailed("no"), 1),
+        (UnknownInstance("no"), 1),
+        (ExceptionGroup("several", [BusError("no")]), 1),
+    ],
+)
+def test_a_known_error_is_a_sentence_and_an_exit_code(error: Exception, code: int) -> None:
+    sentence, given = errors.explain(error)
+    assert sentence
+    assert given == code
+
+
+def test_a_settings_error_is_a_usage_error() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(http_port=-1)
+    assert errors.explain(caught.value)[1] == 2
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    assert errors.explain(KeyError("defect")) == (None, 1)

@@ -1,0 +1,361 @@
+"""The collection phase: opens rounds, waits for what they announced, and decides who is in.
+
+An update opens as soon as a report was judged, at a pace that leaves room for everything else. A
+synchronization opens on its schedule or on command, announces itself, and closes when everybody has answered
+or at its deadline. What depends on time and on the order between topics is decided here, once, and written
+into the hand-over.
+"""
+
+from collections.abc import Sequence
+
+from schemas.commands import SynchronizationRequested
+from schemas.convergence import (
+    ConvergenceUpdated,
+    RoundAbandoned,
+    RoundEvent,
+    RoundResult,
+    SynchronizationAnnounced,
+    SynchronizationCompleted,
+)
+from schemas.health import InstanceHealth, Status
+from schemas.reasons import DropReason, Reason
+from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
+from workers import dead_letters, inbound
+from workers.abandonment import abandon
+from workers.collection_state import CollectionState, Late, Rounds
+from workers.fold import Outcome, Record, Step, Worker
+from workers.handover import emit, hand_over, read
+
+#: A round of updates takes at most a fifth of the time: the next one waits four times as long as it took …
+PACE = 4
+
+#: … and a millisecond for every instance.
+MS_PER_INSTANCE = 1
+
+#: How old the sending time of a request may be.
+MAX_REQUEST_AGE_MS = 5 * 60_000
+
+#: For so long a request is remembered; far longer than its sending time allows it to be sent again.
+REQUEST_MEMORY_MS = 60 * 60_000
+
+#: So many requests of a federation are taken in a minute.
+REQUESTS_PER_MINUTE = 60
+
+_MINUTE_MS = 60_000
+
+
+class Collection(Worker[CollectionState]):
+    """From health, requests and time to CollectionCompleted, or RoundAbandoned below the quorum."""
+
+    name = "collection"
+    inputs = (SynchronizationRequested.topic, InstanceHealth.topic, RoundEvent.topic)
+    outputs = (CollectionCompleted.topic, RoundEvent.topic)
+    first = (InstanceHealth.topic,)
+
+    def state(self) -> CollectionState:
+        """Return the empty state."""
+        return CollectionState()
+
+    def step(self, state: CollectionState, records: Sequence[Record]) -> Step:
+        """Take all records, health first, then open and close the rounds that they call for."""
+        step = Step()
+        touched: dict[str, int] = {}
+        federation: str | None
+        for record in sorted(records, key=lambda each: each.topic != InstanceHealth.topic):
+            if record.topic == InstanceHealth.topic:
+                federation, outcome = self._health(state, record)
+            elif record.topic == SynchronizationRequested.topic:
+                federation, outcome = self._request(state, record, step)
+            else:
+                federation, outcome = self._result(state, record)
+            if federation is not None:
+                touched[federation] = max(record.append_ms, touched.get(federation, 0))
+            step.handled[record.topic, outcome] += 1
+        for federation, now_ms in touched.items():
+            self._advance(state, federation, now_ms, step, by_time=False)
+        return step
+
+    def deadline(self, state: CollectionState) -> int | None:
+        """Return the earliest closing, window or waiting update of all federations."""
+        due = (state.rounds.of(federation)[""].due_ms() for federation in state.rounds.federations())
+        return min((each for each in due if each is not None), default=None)
+
+    def tick(self, state: CollectionState, now_ms: int) -> Step:
+        """Close and open what is due by now."""
+        step = Step()
+        for federation in state.rounds.federations():
+            due_ms = state.rounds.of(federation)[""].due_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                self._advance(state, federation, now_ms, step, by_time=True)
+        return step
+
+    def _health(self, state: CollectionState, record: Record) -> tuple[str, Outcome]:
+        health = None if record.value is None else read(record, InstanceHealth)
+        federation, instance_id = (record.key or b"").decode().split("/", 1)
+        rounds = state.see(federation, record.append_ms, self._sync_window_ms)
+        if rounds.deadline_ms is not None and record.append_ms >= rounds.deadline_ms:
+            state.late.put(federation, instance_id, Late(health))
+        elif state.update_health(federation, instance_id, health):
+            state.change(federation, update_due=True)
+        return federation, Outcome.ACCEPTED
+
+    def _request(self, state: CollectionState, record: Record, step: Step) -> tuple[str | None, Outcome]:
+        opened = inbound.open_record(
+            record,
+            (SynchronizationRequested,),
+            lambda address, _type, key_id, now_ms: self._authority(state, address.federation, key_id, now_ms),
+            self.context,
+            behind_ms=MAX_REQUEST_AGE_MS,
+        )
+        refused: tuple[Reason, str | None] | None = None
+        if isinstance(opened, inbound.Refusal):
+            refused = opened.reason, opened.federation
+        else:
+            request = opened.event
+            federation, requests = request.federation, state.requests.of(request.federation)
+            if request.request_id in requests:
+                return federation, Outcome.DUPLICATE
+            reason = self._refusal(state, request, opened.key_id, record.append_ms)
+            if reason is not None:
+                refused = reason, federation
+            elif sum(at > record.append_ms - _MINUTE_MS for at in requests.values()) >= REQUESTS_PER_MINUTE:
+                refused = Reason.RATE_LIMITED, federation
+        if refused is not None:
+            step.emits.append(dead_letters.refuse(record, refused[0], self.name, self.context, refused[1]))
+            return None, Outcome.DEAD_LETTERED
+        self._take_request(state, request, record.append_ms)
+        return federation, Outcome.ACCEPTED
+
+    def _authority(self, state: CollectionState, federation: str, key_id: str, now_ms: int) -> Reason | None:
+        if self.settings.enrolment == "open" or self.settings.operator_keys.get(federation) == key_id:
+            return None
+        keys = [key for health in state.health.of(federation).values() for key in health.public_keys]
+        return inbound.registered_key(keys, key_id, now_ms)
+
+    def _refusal(
+        self, state: CollectionState, request: SynchronizationRequested, key_id: str, now_ms: int
+    ) -> Reason | None:
+        """Return why the key may not speak for who asks: nobody asks in the name of another."""
+        if self.settings.operator_keys.get(request.federation) == key_id:
+            return None
+        if request.requested_by is None:
+            return None if self.settings.enrolment == "open" else Reason.UNKNOWN_KEY
+        health = state.health.get(request.federation, request.requested_by)
+        if health is None:
+            return Reason.UNKNOWN_INSTANCE
+        return inbound.registered_key(health.public_keys, key_id, now_ms)
+
+    def _take_request(
+        self, state: CollectionState, request: SynchronizationRequested, append_ms: int
+    ) -> None:
+        federation = request.federation
+        for request_id, at in list(state.requests.of(federation).items()):
+            if at < append_ms - REQUEST_MEMORY_MS:
+                state.requests.delete(federation, request_id)
+        state.requests.put(federation, request.request_id, append_ms)
+        rounds = state.see(federation, append_ms, self._sync_window_ms)
+        if rounds.deadline_ms is not None and append_ms < rounds.deadline_ms:
+            state.change(federation, joined=(*rounds.joined, request.request_id))
+        else:
+            state.change(federation, queued=(*rounds.queued, request.request_id))
+
+    def _result(self, state: CollectionState, record: Record) -> tuple[str | None, Outcome]:
+        event = read(record, ConvergenceUpdated, SynchronizationCompleted, RoundAbandoned)
+        if not isinstance(event, RoundResult | RoundAbandoned):
+            return None, Outcome.ACCEPTED
+        federation = event.federation
+        rounds = state.see(federation, record.append_ms, self._sync_window_ms)
+        if event.number != _in_flight(rounds, event.kind):
+            return None, Outcome.DUPLICATE
+        if isinstance(event, RoundResult):
+            for cover in event.covers:
+                if state.health.get(federation, cover.instance_id) is not None:
+                    state.covered.put(federation, f"{event.kind}/{cover.instance_id}", cover.sequence)
+            if event.part < event.parts - 1:
+                return None, Outcome.ACCEPTED
+        if event.kind is RoundKind.SYNCHRONIZATION:
+            state.change(federation, synchronization_opened_ms=None, joined=())
+        else:
+            self._update_ended(state, rounds, federation, record.append_ms)
+        return federation, Outcome.ACCEPTED
+
+    def _update_ended(self, state: CollectionState, rounds: Rounds, federation: str, now_ms: int) -> None:
+        healths = state.health.of(federation).values()
+        opened_ms = rounds.update_opened_ms or 0
+        wait_ms = max(
+            self.settings.update_interval_ms, PACE * (now_ms - opened_ms), MS_PER_INSTANCE * len(healths)
+        )
+        state.change(
+            federation,
+            update_opened_ms=None,
+            update_not_before_ms=opened_ms + wait_ms,
+            update_due=any(state.uncovered(RoundKind.UPDATE, health) for health in healths),
+        )
+
+    def _advance(
+        self, state: CollectionState, federation: str, now_ms: int, step: Step, *, by_time: bool
+    ) -> None:
+        """Close the synchronization that collects, then open what may open; deadlines pass by time only."""
+        rounds = state.rounds.of(federation)[""]
+        if rounds.deadline_ms is not None and (
+            (by_time and rounds.deadline_ms <= now_ms) or self._all_answered(state, federation, now_ms)
+        ):
+            self._close_synchronization(state, federation, now_ms, step)
+            rounds = state.rounds.of(federation)[""]
+        if rounds.synchronization_opened_ms is None and (
+            rounds.queued or (by_time and rounds.next_window_ms <= now_ms)
+        ):
+            rounds = self._open_synchronization(state, federation, now_ms, step)
+        if rounds.update_due and rounds.update_opened_ms is None and rounds.update_not_before_ms <= now_ms:
+            number = rounds.updates + 1
+            state.change(federation, updates=number, update_opened_ms=now_ms, update_due=False)
+            self._close(state, federation, RoundKind.UPDATE, now_ms, step)
+
+    def _open_synchronization(
+        self, state: CollectionState, federation: str, now_ms: int, step: Step
+    ) -> Rounds:
+        rounds = state.rounds.of(federation)[""]
+        number = rounds.synchronizations + 1
+        deadline_ms = now_ms + self.settings.collection_deadline_ms
+        for health in state.health.of(federation).values():
+            if health.admitted is not None:
+                state.unanswered.put(federation, health.instance_id, health.admitted.sequence)
+        kind = RoundKind.SYNCHRONIZATION
+        round_id = f"{federation}/{kind}/{number}"
+        announced = SynchronizationAnnounced(
+            federation=federation,
+            round_id=round_id,
+            kind=kind,
+            number=number,
+            timestamp=now_ms,
+            deadline_ms=deadline_ms,
+        )
+        step.emits.append(emit(self.context, announced, federation, f"{round_id}/announced", now_ms))
+        return state.change(
+            federation,
+            synchronizations=number,
+            synchronization_opened_ms=now_ms,
+            deadline_ms=deadline_ms,
+            next_window_ms=now_ms + self._sync_window_ms,
+            joined=rounds.queued,
+            queued=(),
+        )
+
+    def _all_answered(self, state: CollectionState, federation: str, now_ms: int) -> bool:
+        """Tell whether nobody is waited for; a cohort below the quorum may still grow until the deadline."""
+        health = state.health.of(federation)
+        if any(self._drop_reason(health[each], now_ms) is None for each in state.unanswered.of(federation)):
+            return False
+        members = sum(
+            each.admitted is not None and self._drop_reason(each, now_ms) is None for each in health.values()
+        )
+        return members >= self.settings.min_instances
+
+    def _close_synchronization(
+        self, state: CollectionState, federation: str, now_ms: int, step: Step
+    ) -> None:
+        self._close(state, federation, RoundKind.SYNCHRONIZATION, now_ms, step)
+        state.change(federation, deadline_ms=None)
+        for instance_id in list(state.unanswered.of(federation)):
+            state.unanswered.delete(federation, instance_id)
+        for instance_id, late in list(state.late.of(federation).items()):
+            state.late.delete(federation, instance_id)
+            if state.update_health(federation, instance_id, late.health):
+                state.change(federation, update_due=True)
+
+    def _close(
+        self, state: CollectionState, federation: str, kind: RoundKind, now_ms: int, step: Step
+    ) -> None:
+        """Hand over who is in, with which report; or abandon a synchronization below its quorum."""
+        rounds = state.rounds.of(federation)[""]
+        is_update = kind is RoundKind.UPDATE
+        number = rounds.updates if is_update else rounds.synchronizations
+        opened_ms = rounds.update_opened_ms if is_update else rounds.synchronization_opened_ms
+        healths = [health for _, health in sorted(state.health.of(federation).items())]
+        instances = self._instances(state, healths, kind, now_ms)
+        completed = CollectionCompleted(
+            federation=federation,
+            round_id=f"{federation}/{kind}/{number}",
+            kind=kind,
+            number=number,
+            part=0,
+            parts=1,
+            commands=() if is_update else rounds.joined,
+            opened_at_ms=opened_ms or 0,
+            next_window_ms=None if is_update else rounds.next_window_ms,
+            phase_started_ms={Phase.COLLECTION: opened_ms or 0},
+            configuration=self.settings.configuration(),
+            instances=instances,
+            covers=_covers(state, healths, kind, instances),
+        )
+        if not is_update and instances.drop_reason.count(None) < self.settings.min_instances:
+            step.emits.append(abandon(self.context, completed, instances, Phase.COLLECTION, now_ms))
+            step.notes.append(("round_abandoned", {"round_id": completed.round_id, "phase": "collection"}))
+            return
+        step.emits += hand_over(self.context, completed, Phase.COLLECTION, now_ms)
+
+    def _instances(
+        self, state: CollectionState, healths: Sequence[InstanceHealth], kind: RoundKind, now_ms: int
+    ) -> RoundInstances:
+        reporting = [(health, health.admitted) for health in healths if health.admitted is not None]
+        reasons = tuple(self._drop_reason(health, now_ms) for health, _ in reporting)
+        awaited = kind is RoundKind.SYNCHRONIZATION
+        return RoundInstances(
+            instance_id=tuple(health.instance_id for health, _ in reporting),
+            organisation=tuple(health.organisation for health, _ in reporting),
+            status=tuple(health.status for health, _ in reporting),
+            sequence=tuple(admitted.sequence for _, admitted in reporting),
+            rows=tuple(health.pattern_count for health, _ in reporting),
+            data_quality=tuple(health.data_quality for health, _ in reporting),
+            weight=tuple(health.weight for health, _ in reporting),
+            straggler=tuple(
+                awaited
+                and reason is None
+                and state.unanswered.get(health.federation, health.instance_id) is not None
+                for (health, _), reason in zip(reporting, reasons, strict=True)
+            ),
+            drop_reason=reasons,
+        )
+
+    def _drop_reason(self, health: InstanceHealth, now_ms: int) -> DropReason | None:
+        """Return why an instance with an admitted report is not in the cohort."""
+        if health.status not in {Status.ACTIVE, Status.DEGRADED}:
+            return DropReason.NOT_ACTIVE
+        age_ms = now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
+        too_old = age_ms >= self.settings.report_max_age_s * 1000
+        return DropReason.REPORT_TOO_OLD if too_old else None
+
+    @property
+    def _sync_window_ms(self) -> int:
+        return int(self.settings.sync_window_s * 1000)
+
+
+def _in_flight(rounds: Rounds, kind: RoundKind) -> int | None:
+    """Return the number of the round of this kind that is behind its collection or in it, or None."""
+    if kind is RoundKind.UPDATE:
+        return None if rounds.update_opened_ms is None else rounds.updates
+    return None if rounds.synchronization_opened_ms is None else rounds.synchronizations
+
+
+def _covers(
+    state: CollectionState, healths: Sequence[InstanceHealth], kind: RoundKind, instances: RoundInstances
+) -> tuple[Cover, ...]:
+    """Return what the result says of every report judged since the last completed round of the kind.
+
+    A refused report hides an admitted one before it: the cover of a sequence answers all below it.
+    """
+    reasons = dict(zip(instances.instance_id, instances.drop_reason, strict=True))
+    covers = []
+    for health in healths:
+        sequence = state.judged_sequence(health)
+        if sequence is None or not state.uncovered(kind, health):
+            continue
+        judged, admitted = health.judged, health.admitted
+        if judged is not None and judged.sequence is not None and judged.outcome.startswith("refused:"):
+            outcome = judged.outcome
+        elif admitted is None:
+            continue
+        else:
+            outcome = "included" if reasons[health.instance_id] is None else str(DropReason.NOT_ACTIVE)
+        covers.append(Cover(instance_id=health.instance_id, sequence=sequence, outcome=outcome))
+    return tuple(covers)

@@ -1,0 +1,118 @@
+"""What the collection remembers of a federation, between the rounds and while one is collected."""
+
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from schemas.event import Event
+from schemas.health import InstanceHealth
+from schemas.rounds import RoundKind
+from workers.fold import State, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of a federation: which are in flight, and when the next ones may open. Times are Unix ms."""
+
+    #: When the next scheduled synchronization is due.
+    next_window_ms: int
+    #: Number of the last update round.
+    updates: int = 0
+    #: When the update in flight was opened; None: none is.
+    update_opened_ms: int | None = None
+    #: The next one opens no earlier.
+    update_not_before_ms: int = 0
+    #: A report was judged that no update in flight or before it covers.
+    update_due: bool = False
+    #: Number of the last synchronization.
+    synchronizations: int = 0
+    #: When the synchronization in flight was opened; None: none is.
+    synchronization_opened_ms: int | None = None
+    #: While it collects: until when.
+    deadline_ms: int | None = None
+    #: Requests that the synchronization in flight answers.
+    joined: tuple[str, ...] = ()
+    #: Requests for the next one.
+    queued: tuple[str, ...] = ()
+
+    def due_ms(self) -> int | None:
+        """Return when time alone makes something happen: a closing, a window, an update that had to wait."""
+        due = [self.update_not_before_ms] if self.update_due and self.update_opened_ms is None else []
+        if self.deadline_ms is not None:
+            due.append(self.deadline_ms)
+        if self.synchronization_opened_ms is None:
+            due.append(self.next_window_ms)
+        return min(due, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A health record from after a deadline that no tick has closed yet; None = deregistered."""
+
+    health: InstanceHealth | None
+
+
+_LATE = TypeAdapter(Late)
+
+
+class CollectionState(State):
+    """Health, rounds, covers and requests of a partition's federations."""
+
+    def __init__(self) -> None:
+        self.rounds: Table[Rounds] = Table("rounds", Rounds)
+        #: instance_id -> its health; ``judged`` is the last one whose sequence could be read.
+        self.health: Table[InstanceHealth] = Table("health", InstanceHealth, encode=Event.encode)
+        #: instance_id -> what arrived after the deadline and counts from the closing on.
+        self.late: Table[Late] = Table("late", Late, encode=_LATE.dump_json)
+        #: instance_id -> the admitted sequence known at the opening, until a newer one answers.
+        self.unanswered: Table[int] = Table("unanswered", int)
+        #: kind/instance_id -> the last judged sequence that a completed round of the kind covered.
+        self.covered: Table[int] = Table("covered", int)
+        #: request_id -> append time of the request.
+        self.requests: Table[int] = Table("requests", int)
+        super().__init__(self.rounds, self.health, self.late, self.unanswered, self.covered, self.requests)
+
+    def change(self, federation: str, **fields: object) -> Rounds:
+        """Replace some fields of a federation's rounds, which must exist."""
+        rounds = replace(self.rounds.of(federation)[""], **fields)  # type: ignore[arg-type]
+        self.rounds.put(federation, "", rounds)
+        return rounds
+
+    def see(self, federation: str, append_ms: int, sync_window_ms: int) -> Rounds:
+        """Return the rounds of a federation; the first window opens a while after it was first seen."""
+        rounds = self.rounds.get(federation)
+        if rounds is None:
+            rounds = Rounds(next_window_ms=append_ms + sync_window_ms)
+            self.rounds.put(federation, "", rounds)
+        return rounds
+
+    def judged_sequence(self, health: InstanceHealth) -> int | None:
+        """Return the newest sequence of an instance that a result has to answer."""
+        if health.judged is not None and health.judged.sequence is not None:
+            return health.judged.sequence
+        return None if health.admitted is None else health.admitted.sequence
+
+    def uncovered(self, kind: RoundKind, health: InstanceHealth) -> bool:
+        """Tell whether a report was judged since the last completed round of the kind."""
+        sequence = self.judged_sequence(health)
+        covered = self.covered.get(health.federation, f"{kind}/{health.instance_id}")
+        return sequence is not None and (covered is None or sequence > covered)
+
+    def update_health(self, federation: str, instance_id: str, health: InstanceHealth | None) -> bool:
+        """Take a health record; tell whether it has a judged report that no completed update covers."""
+        if health is None:
+            self.health.delete(federation, instance_id)
+            self.unanswered.delete(federation, instance_id)
+            for kind in RoundKind:
+                self.covered.delete(federation, f"{kind}/{instance_id}")
+            return False
+        before = self.health.get(federation, instance_id)
+        if before is not None and health.judged is not None and health.judged.sequence is None:
+            health = health.model_copy(update={"judged": before.judged})
+        self.health.put(federation, instance_id, health)
+        known = self.unanswered.get(federation, instance_id)
+        if known is not None and health.admitted is not None and health.admitted.sequence > known:
+            self.unanswered.delete(federation, instance_id)
+        return (before is None or self.judged_sequence(before) != self.judged_sequence(health)) and (
+            self.uncovered(RoundKind.UPDATE, health)
+        )

@@ -1,0 +1,252 @@
+"""From one take-over to the next failure: the state of a partition, changed and committed step by step.
+
+The tenure is the source of truth for its state only as long as every transaction returns. The fold changes
+the state in place; after any failure the whole tenure is thrown away and the state restored from the
+changelog.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from workers.fold import Record, State, Step, Worker
+from workers.runtime.clock import BrokerTime, sleep, wait
+from workers.runtime.crash import CrashPoint
+from workers.runtime.encoding import encode
+from workers.runtime.inbox import Inbox, size
+from workers.runtime.port import Message, Sent, TopicPartition, TransactionalProducer
+from workers.runtime.position import FLUSH_EVERY_MS, POSITION_KEY
+from workers.runtime.restore import Restored
+from workers.runtime.surroundings import Surroundings
+
+log = structlog.get_logger("flc.task")
+
+#: Records of one step, at most: 1,000 a transaction carry 63,000 records/s, more gain little …
+BATCH_RECORDS = 1_000
+
+#: … and bytes of one step, so that a transaction stays far below its time-out.
+BATCH_BYTES = 8 * 1024 * 1024
+
+#: Seconds from one commit to the next. Back to back each transaction costs 16-28 ms, for the broker still
+#: writes the markers of the last one; with this gap an idle hop is committed at once and a busy task gathers
+#: a batch.
+COMMIT_GAP_S = 0.03
+
+#: Between two looks at a position that moves without a record to wake us (past markers, which are invisible).
+POSITION_S = 0.005
+
+#: A step over so many bytes runs in a thread: parsing them can take the ~100 ms that delay the heartbeats
+#: which share the loop. For less, the way to a thread and back costs more than the step.
+THREAD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a tenure sees of its task."""
+
+    inbox: Inbox
+    #: Set whenever there may be something to do.
+    wake: asyncio.Event
+    #: Whether a further record may be taken.
+    running: Callable[[], bool]
+
+
+class Tenure:
+    """Serves a partition with a restored state and a producer that owns it."""
+
+    def __init__(
+        self,
+        worker: Worker[State],
+        around: Surroundings,
+        gate: Gate,
+        producer: TransactionalProducer,
+        restored: Restored,
+    ) -> None:
+        self.position = restored.position
+        self.steps = 0
+        self._worker = worker
+        self._around = around
+        self._clock = around.clock
+        self._gate = gate
+        self._producer = producer
+        self._state = restored.state
+        self._sizes = restored.sizes
+        self._time = BrokerTime(around.clock)
+        self._partition = worker.context.partition
+        self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
+        self._first = [at for at in self._inputs if at.topic in worker.first]
+        self._quiet_since = -COMMIT_GAP_S
+
+    async def prove(self) -> None:
+        """Commit the position: its append time sets the clock, and a stale owner is fenced before it acts."""
+        await self._commit((), Step())
+
+    async def serve(self) -> None:
+        """Handle records and time until the gate closes; raises on any failure, of unknown outcome."""
+        backlog: Mapping[TopicPartition, int] | None = None
+        while True:
+            await self._keep_pace()
+            if not self._gate.running():
+                return
+            self._gate.wake.clear()
+            if backlog is None and self._tick_is_due():
+                backlog = await self._ends(self._inputs)
+            # Before the next batch: records that keep coming must not put the tick off.
+            if backlog is not None and self._handled_up_to(backlog):
+                backlog = None
+                await self._tick()
+                continue
+            records = await self._gather()
+            if records:
+                await self._handle(records)
+            elif not self._gate.running():
+                return
+            elif self._flush_is_due():
+                await self._commit((), Step())
+            else:
+                await wait(self._clock, self._gate.wake, POSITION_S if backlog else self._patience())
+
+    # -- records
+
+    async def _gather(self) -> list[Record]:
+        """Take the next batch: whatever waits, after all that must be known first."""
+        inbox = self._gate.inbox
+        limits = {at.topic: inbox.waiting(at.topic) for at in self._inputs}
+        known = True
+        if self._first and any(limits[at.topic] for at in self._inputs if at not in self._first):
+            # Captured after the others were fetched: what precedes them in time is before these ends.
+            ends = await self._ends(self._first)
+            while not all(self._around.feed.position(at) >= end for at, end in ends.items()):
+                if any(inbox.full(at.topic) for at in self._first):
+                    known = False  # no more is fetched until these are taken: a batch of their own
+                    break
+                self._gate.wake.clear()
+                await wait(self._clock, self._gate.wake, POSITION_S)
+                if not self._gate.running():
+                    return []
+        if not self._gate.running():
+            return []
+        first = {at.topic: inbox.waiting(at.topic) for at in self._first}
+        records = inbox.take(first, BATCH_RECORDS, BATCH_BYTES)
+        if known and not any(inbox.waiting(topic) for topic in first):
+            others = {topic: limit for topic, limit in limits.items() if topic not in first}
+            room = BATCH_BYTES - sum(map(size, records))
+            if len(records) < BATCH_RECORDS and room > 0:
+                records += inbox.take(others, BATCH_RECORDS - len(records), room)
+        if records:
+            self._around.feed.taken(self._partition)
+        return records
+
+    async def _handle(self, records: Sequence[Record]) -> None:
+        started = self._clock.monotonic()
+        oldest_ms = min(
+            (record.append_ms for record in records if record.append_ms), default=self._time.now_ms()
+        )
+        self._time.saw(max(record.append_ms for record in records))
+        # A lazily flushed worker does its sums in the step of one small record (a barrier): always in a
+        # thread.
+        if self._worker.flushed_lazily or sum(map(size, records)) > THREAD_BYTES:
+            step = await asyncio.to_thread(self._worker.step, self._state, records)
+        else:
+            step = self._worker.step(self._state, records)
+        await self._commit(records, step)
+        metrics, name = self._around.metrics, self._worker.name
+        metrics.batch_duration.labels(name).observe(self._clock.monotonic() - started)
+        metrics.record_age.labels(name).observe(max(0, self._time.now_ms() - oldest_ms) / 1000)
+
+    # -- time
+
+    def _tick_is_due(self) -> bool:
+        deadline = self._deadline()
+        return deadline is not None and self._time.now_ms() >= deadline
+
+    def _deadline(self) -> int | None:
+        # Ticks are not in the log, so a state that is folded again from it must not depend on them.
+        return None if self._worker.flushed_lazily else self._worker.deadline(self._state)
+
+    async def _tick(self) -> None:
+        if not self._tick_is_due():
+            return  # a record of the backlog moved the deadline
+        step = self._worker.tick(self._state, self._time.now_ms())
+        if step.emits or step.notes or any(True for _ in self._state.changes()):
+            await self._commit((), step)
+        else:
+            self._quiet_since = (
+                self._clock.monotonic()
+            )  # keeps the pace, should the deadline stay in the past
+
+    def _handled_up_to(self, ends: Mapping[TopicPartition, int]) -> bool:
+        for at, end in ends.items():
+            waiting = self._gate.inbox.first_offset(at.topic)
+            if (self._around.feed.position(at) if waiting is None else waiting) < end:
+                return False
+        return True
+
+    def _patience(self) -> float | None:
+        """Return the seconds until time alone gives something to do, or None."""
+        due = [moment for moment in (self._deadline(), self._flush_deadline()) if moment is not None]
+        return max(0, min(due) - self._time.now_ms()) / 1000 if due else None
+
+    async def _keep_pace(self) -> None:
+        remaining = self._quiet_since + COMMIT_GAP_S - self._clock.monotonic()
+        if remaining > 0 and self._gate.running():
+            await sleep(self._clock, remaining)
+
+    async def _ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return await self._around.bus.end_offsets(partitions)
+
+    # -- commits
+
+    def _flush_deadline(self) -> int | None:
+        return None if self.position.flushed else self.position.flushed_ms + FLUSH_EVERY_MS
+
+    def _flush_is_due(self) -> bool:
+        deadline = self._flush_deadline()
+        return deadline is not None and self._time.now_ms() >= deadline
+
+    async def _commit(self, records: Sequence[Record], step: Step) -> None:
+        """Make a step happen: all of it, or none.
+
+        1. Outputs and dead letters, the changed state, the position: in one transaction.
+        2. Only when that has returned is the state what the changelog says, and the step counted.
+        """
+        name, crash = self._worker.name, self._around.crash
+        crash.reached(name, CrashPoint.BEFORE_PUBLISH)
+        position = self.position.read(
+            {record.topic: record.offset + 1 for record in records}, sum(map(size, records))
+        )
+        now_ms = self._time.now_ms()
+        flush = not self._worker.flushed_lazily or position.flush_pays(self._sizes.total, now_ms)
+        changes = list(self._state.changes()) if flush else []
+        if flush:
+            position = position.flush(now_ms)
+        changelog = [*changes, (POSITION_KEY, position.encode())]
+        source = f"/flc/{name}/{self._partition}"
+        messages = [encode(emit, source) for emit in step.emits]
+        messages += [Message(self._around.changelog, self._partition, key, value) for key, value in changelog]
+        sent = await self._transact(messages)
+        crash.reached(name, CrashPoint.AFTER_COMMIT)
+        self._time.saw(max(one.append_ms for one in sent))
+        self.position = position
+        if flush:
+            self._state.flushed()
+            for key, value in changes:
+                self._sizes.put(key, value)
+        self._quiet_since = self._clock.monotonic()
+        self._around.metrics.committed(name, records, step)
+        self._around.feed.progressed()
+        self.steps += 1
+        for event, fields in step.notes:
+            log.info(event, worker=name, partition=self._partition, **fields)
+
+    async def _transact(self, messages: Sequence[Message]) -> list[Sent]:
+        name = self._worker.name
+        try:
+            return await self._producer.transact(
+                messages, lambda: self._around.crash.reached(name, CrashPoint.AFTER_PUBLISH)
+            )
+        except BaseException:
+            self._around.metrics.transactions.labels(name, "unknown").inc()
+            raise
