@@ -135,6 +135,11 @@ class Table(Generic[V]):
         else:
             self._values.setdefault(federation, {})[key] = self._decode(value)
 
+    @property
+    def changed(self) -> bool:
+        """Whether something is not in the changelog yet."""
+        return bool(self._changed)
+
     def changes(self) -> Iterator[tuple[str, str, bytes | None]]:
         """Yield (federation, key, encoded value or None) of everything that changed since the last flush."""
         for federation, key in sorted(self._changed):
@@ -156,6 +161,11 @@ class State:
         """Take one record of the changelog."""
         name, federation, rest = key.decode().split("\0", 2)
         self.tables[name].load(federation, rest, value)
+
+    @property
+    def changed(self) -> bool:
+        """Whether something is not in the changelog yet."""
+        return any(table.changed for table in self.tables.values())
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield the records that bring the changelog up to date."""

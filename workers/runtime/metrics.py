@@ -95,9 +95,12 @@ class Metrics:
         )
         self._lagging: dict[str, set[tuple[str, int]]] = {}
 
-    def committed(self, worker: str, records: Sequence[Record], step: Step) -> None:
-        """Count a step whose transaction is committed."""
+    def committed(self, worker: str) -> None:
+        """Count a committed transaction."""
         self.transactions.labels(worker, "committed").inc()
+
+    def handled(self, worker: str, records: Sequence[Record], step: Step) -> None:
+        """Count a step that stands."""
         for record in records:
             self.records_read.labels(worker, record.topic).inc()
         for (topic, outcome), count in step.handled.items():

@@ -17,7 +17,7 @@ from workers.runtime.crash import CrashPoint
 from workers.runtime.encoding import encode
 from workers.runtime.inbox import Inbox, size
 from workers.runtime.port import Message, Sent, TopicPartition, TransactionalProducer
-from workers.runtime.position import FLUSH_EVERY_MS, POSITION_KEY
+from workers.runtime.position import FLUSH_EVERY_MS, POSITION_KEY, Position
 from workers.runtime.restore import Restored
 from workers.runtime.surroundings import Surroundings
 
@@ -33,6 +33,10 @@ BATCH_BYTES = 8 * 1024 * 1024
 #: writes the markers of the last one; with this gap an idle hop is committed at once and a busy task gathers
 #: a batch.
 COMMIT_GAP_S = 0.03
+
+#: Seconds after which a position is committed that moved without anything else to commit. Until then it rides
+#: along with the next transaction: to read on over records that concern others is no reason for one of its own.
+POSITION_EVERY_S = 1.0
 
 #: Between two looks at a position that moves without a record to wake us (past markers, which are invisible).
 POSITION_S = 0.005
@@ -78,6 +82,8 @@ class Tenure:
         self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
         self._first = [at for at in self._inputs if at.topic in worker.first]
         self._quiet_since = -COMMIT_GAP_S
+        #: Since when the position is ahead of the changelog (monotonic seconds), or None.
+        self._ahead_since: float | None = None
 
     async def prove(self) -> None:
         """Commit the position: its append time sets the clock, and a stale owner is fenced before it acts."""
@@ -103,7 +109,7 @@ class Tenure:
                 await self._handle(records)
             elif not self._gate.running():
                 return
-            elif self._flush_is_due():
+            elif self._flush_is_due() or self._position_is_due():
                 await self._commit((), Step())
             else:
                 await wait(self._clock, self._gate.wake, POSITION_S if backlog else self._patience())
@@ -151,7 +157,10 @@ class Tenure:
             step = await asyncio.to_thread(self._worker.step, self._state, records)
         else:
             step = self._worker.step(self._state, records)
-        await self._commit(records, step)
+        if step.emits or self._must_flush(records):
+            await self._commit(records, step)
+        else:
+            self._pass_over(records, step)
         metrics, name = self._around.metrics, self._worker.name
         metrics.batch_duration.labels(name).observe(self._clock.monotonic() - started)
         metrics.record_age.labels(name).observe(max(0, self._time.now_ms() - oldest_ms) / 1000)
@@ -170,7 +179,7 @@ class Tenure:
         if not self._tick_is_due():
             return  # a record of the backlog moved the deadline
         step = self._worker.tick(self._state, self._time.now_ms())
-        if step.emits or step.notes or any(True for _ in self._state.changes()):
+        if step.emits or step.notes or self._state.changed:
             await self._commit((), step)
         else:
             self._quiet_since = (
@@ -187,7 +196,14 @@ class Tenure:
     def _patience(self) -> float | None:
         """Return the seconds until time alone gives something to do, or None."""
         due = [moment for moment in (self._deadline(), self._flush_deadline()) if moment is not None]
-        return max(0, min(due) - self._time.now_ms()) / 1000 if due else None
+        waits = [(moment - self._time.now_ms()) / 1000 for moment in due]
+        if self._ahead_since is not None:
+            waits.append(self._ahead_since + POSITION_EVERY_S - self._clock.monotonic())
+        return max(0.0, min(waits)) if waits else None
+
+    def _position_is_due(self) -> bool:
+        since = self._ahead_since
+        return since is not None and self._clock.monotonic() >= since + POSITION_EVERY_S
 
     async def _keep_pace(self) -> None:
         remaining = self._quiet_since + COMMIT_GAP_S - self._clock.monotonic()
@@ -198,6 +214,31 @@ class Tenure:
         return await self._around.bus.end_offsets(partitions)
 
     # -- commits
+
+    def _must_flush(self, records: Sequence[Record]) -> bool:
+        """Tell whether the step of these records has changed state that must be in the changelog now."""
+        if not self._worker.flushed_lazily:
+            return self._state.changed
+        return self._after(records).flush_pays(self._sizes.total, self._time.now_ms())
+
+    def _pass_over(self, records: Sequence[Record], step: Step) -> None:
+        """Move on without a transaction: a crash makes us read these records again, and nothing else."""
+        self.position = self._after(records)
+        if self._ahead_since is None:
+            self._ahead_since = self._clock.monotonic()
+        self._around.metrics.handled(self._worker.name, records, step)
+        self._around.feed.progressed()
+        self._tell(step)
+
+    def _after(self, records: Sequence[Record]) -> Position:
+        return self.position.read(
+            {record.topic: record.offset + 1 for record in records}, sum(map(size, records))
+        )
+
+    def _tell(self, step: Step) -> None:
+        self.steps += 1
+        for event, fields in step.notes:
+            log.info(event, worker=self._worker.name, partition=self._partition, **fields)
 
     def _flush_deadline(self) -> int | None:
         return None if self.position.flushed else self.position.flushed_ms + FLUSH_EVERY_MS
@@ -214,9 +255,7 @@ class Tenure:
         """
         name, crash = self._worker.name, self._around.crash
         crash.reached(name, CrashPoint.BEFORE_PUBLISH)
-        position = self.position.read(
-            {record.topic: record.offset + 1 for record in records}, sum(map(size, records))
-        )
+        position = self._after(records)
         now_ms = self._time.now_ms()
         flush = not self._worker.flushed_lazily or position.flush_pays(self._sizes.total, now_ms)
         changes = list(self._state.changes()) if flush else []
@@ -235,11 +274,11 @@ class Tenure:
             for key, value in changes:
                 self._sizes.put(key, value)
         self._quiet_since = self._clock.monotonic()
-        self._around.metrics.committed(name, records, step)
+        self._ahead_since = None
+        self._around.metrics.committed(name)
+        self._around.metrics.handled(name, records, step)
         self._around.feed.progressed()
-        self.steps += 1
-        for event, fields in step.notes:
-            log.info(event, worker=name, partition=self._partition, **fields)
+        self._tell(step)
 
     async def _transact(self, messages: Sequence[Message]) -> list[Sent]:
         name = self._worker.name
