@@ -62,7 +62,6 @@ async def _everything(seed: int, rounds: int | None, interval_s: float) -> None:
         say(f"Starting Apache Kafka {broker.VERSION} (its jars are fetched the first time) …")
         address = await kafka.start(directory / "broker")
         stack.callback(kafka.stop)
-        stack.callback(say, "Stopping and cleaning up …")
         say(f"  broker     {address}")
         settings = demo_settings(address, directory)
         logs.configure(settings.log_level, log)
@@ -75,6 +74,7 @@ async def _everything(seed: int, rounds: int | None, interval_s: float) -> None:
         say(f"  workers    {', '.join(WORKERS)}")
         say(f"  look at    {url}/info, {url}/metrics, {log.name}")
         say(f"  listen     KAFKA_BOOTSTRAP_SERVERS={address} flc subscribe --federation {FEDERATION}")
+        stack.callback(say, "Stopping and cleaning up …")
         await play(bus, settings, seed, rounds, interval_s)
 
 

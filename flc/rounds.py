@@ -144,4 +144,6 @@ async def _show(round_id: str, federation: str | None) -> HandOver | RoundEvent:
     whole = round_id if round_id.count("/") > 1 else f"{settings.federation}/{round_id}"
     async with connected(settings) as bus:
         found = await show_round(bus, whole)
-    return [*found.published, *found.hand_overs.values()][-1]
+    if not found.hand_overs:
+        return found.published[-1]
+    return list(found.hand_overs.values())[-1]

@@ -124,6 +124,14 @@ def test_a_report_that_could_not_be_read_does_not_hide_what_was_judged_before() 
     assert covers(line) == [("alpha", 3, "included")]
 
 
+def test_a_refusal_is_answered_though_something_unreadable_came_after_it() -> None:
+    line = Line()
+    line.see("alpha", None, judged=Judged(sequence=5, outcome="refused:bad_json"))
+    line.see("alpha", None, judged=Judged(sequence=None, outcome="refused:bad_utf8"))
+    line.run()
+    assert covers(line) == [("alpha", 5, "refused:bad_json")]
+
+
 def test_an_inactive_instance_is_listed_and_covered_but_not_in() -> None:
     line = Line()
     line.report("alpha", shared_rows(), 1, status=Status.INACTIVE)
@@ -216,6 +224,30 @@ def test_nobody_waits_for_an_instance_that_went_silent() -> None:
     line.run()
     (collection,) = collected(line)
     assert collection.instances.drop_reason == (None, None, DropReason.NOT_ACTIVE)
+
+
+def test_nobody_waits_for_an_instance_that_was_deregistered() -> None:
+    line = line_of("alpha", "beta", "gamma")
+    line.ask("please")
+    line.run()
+    line.report("alpha", shared_rows(), 2)
+    line.report("beta", shared_rows(), 2)
+    line.forget("gamma")
+    line.run()
+    (collection,) = collected(line)
+    assert collection.instances.instance_id == ("alpha", "beta")
+
+
+def test_below_the_quorum_it_stays_open_until_the_deadline_though_all_have_answered() -> None:
+    line = line_of("alpha")
+    line.ask("please")
+    line.run()
+    line.report("alpha", shared_rows(), 2)
+    line.run()
+    assert line.events(RoundAbandoned) == []
+    line.report("beta", shared_rows(), 1)
+    line.run()
+    assert len(collected(line)) == 1
 
 
 def test_the_schedule_opens_a_synchronization_every_window() -> None:

@@ -91,6 +91,19 @@ def test_a_completed_synchronization_counts_for_everybody_named_before() -> None
     ) == {"alpha": (1, 1), "beta": (1, 1), "gamma": (0, 1), "delta": (0, 0)}
 
 
+def test_the_synchronization_whose_barrier_names_an_instance_first_counts_for_it() -> None:
+    line = Line(collection_deadline_ms=100, acknowledgement_deadline_ms=100, update_interval_ms=60_000)
+    for name in ("alpha", "beta"):
+        line.report(name, shared_rows(), 1)
+    line.run()
+    line.report("gamma", shared_rows(), 1)  # the next update has to wait
+    line.ask("please")
+    line.wait(60_000)
+    barrier = line.events(RoundBarrier)[-1]
+    assert barrier.kind is RoundKind.UPDATE
+    assert (barrier.instances.attended, barrier.instances.counted) == ((1, 1, 1), (1, 1, 1))
+
+
 def test_updates_do_not_count() -> None:
     line = Line()
     for sequence in range(3):

@@ -34,9 +34,9 @@ BATCH_BYTES = 8 * 1024 * 1024
 #: a batch.
 COMMIT_GAP_S = 0.03
 
-#: Seconds after which a position is committed that moved without anything else to commit. Until then it rides
-#: along with the next transaction: to read on over records that concern others is no reason for one of its own.
-POSITION_EVERY_S = 1.0
+#: Seconds after which a step is committed that publishes nothing. Until then it rides along with the next
+#: transaction: nobody has seen anything of it, and a crash makes us read its records again.
+SILENT_S = 1.0
 
 #: Between two looks at a position that moves without a record to wake us (past markers, which are invisible).
 POSITION_S = 0.005
@@ -82,8 +82,9 @@ class Tenure:
         self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
         self._first = [at for at in self._inputs if at.topic in worker.first]
         self._quiet_since = -COMMIT_GAP_S
-        #: Since when the position is ahead of the changelog (monotonic seconds), or None.
+        #: Since when the tenure is ahead of the changelog (monotonic seconds), or None, and by how many records.
         self._ahead_since: float | None = None
+        self._ahead = 0
 
     async def prove(self) -> None:
         """Commit the position: its append time sets the clock, and a stale owner is fenced before it acts."""
@@ -109,7 +110,7 @@ class Tenure:
                 await self._handle(records)
             elif not self._gate.running():
                 return
-            elif self._flush_is_due() or self._position_is_due():
+            elif self._flush_is_due() or self._silent_too_long():
                 await self._commit((), Step())
             else:
                 await wait(self._clock, self._gate.wake, POSITION_S if backlog else self._patience())
@@ -157,10 +158,10 @@ class Tenure:
             step = await asyncio.to_thread(self._worker.step, self._state, records)
         else:
             step = self._worker.step(self._state, records)
-        if step.emits or self._must_flush(records):
+        if step.emits or self._ahead + len(records) >= BATCH_RECORDS or self._silent_too_long():
             await self._commit(records, step)
         else:
-            self._pass_over(records, step)
+            self._keep_silent(records, step)
         metrics, name = self._around.metrics, self._worker.name
         metrics.batch_duration.labels(name).observe(self._clock.monotonic() - started)
         metrics.record_age.labels(name).observe(max(0, self._time.now_ms() - oldest_ms) / 1000)
@@ -198,12 +199,12 @@ class Tenure:
         due = [moment for moment in (self._deadline(), self._flush_deadline()) if moment is not None]
         waits = [(moment - self._time.now_ms()) / 1000 for moment in due]
         if self._ahead_since is not None:
-            waits.append(self._ahead_since + POSITION_EVERY_S - self._clock.monotonic())
+            waits.append(self._ahead_since + SILENT_S - self._clock.monotonic())
         return max(0.0, min(waits)) if waits else None
 
-    def _position_is_due(self) -> bool:
+    def _silent_too_long(self) -> bool:
         since = self._ahead_since
-        return since is not None and self._clock.monotonic() >= since + POSITION_EVERY_S
+        return since is not None and self._clock.monotonic() >= since + SILENT_S
 
     async def _keep_pace(self) -> None:
         remaining = self._quiet_since + COMMIT_GAP_S - self._clock.monotonic()
@@ -215,15 +216,10 @@ class Tenure:
 
     # -- commits
 
-    def _must_flush(self, records: Sequence[Record]) -> bool:
-        """Tell whether the step of these records has changed state that must be in the changelog now."""
-        if not self._worker.flushed_lazily:
-            return self._state.changed
-        return self._after(records).flush_pays(self._sizes.total, self._time.now_ms())
-
-    def _pass_over(self, records: Sequence[Record], step: Step) -> None:
-        """Move on without a transaction: a crash makes us read these records again, and nothing else."""
+    def _keep_silent(self, records: Sequence[Record], step: Step) -> None:
+        """Move on without a transaction."""
         self.position = self._after(records)
+        self._ahead += len(records)
         if self._ahead_since is None:
             self._ahead_since = self._clock.monotonic()
         self._around.metrics.handled(self._worker.name, records, step)
@@ -274,7 +270,7 @@ class Tenure:
             for key, value in changes:
                 self._sizes.put(key, value)
         self._quiet_since = self._clock.monotonic()
-        self._ahead_since = None
+        self._ahead_since, self._ahead = None, 0
         self._around.metrics.committed(name)
         self._around.metrics.handled(name, records, step)
         self._around.feed.progressed()
