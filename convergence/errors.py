@@ -70,8 +70,8 @@ class NotCovered(TimedOut):
     def __init__(self, federation: str, instance_id: str, sequence: int, timeout_s: float) -> None:
         super().__init__(
             f"no result covered report {sequence} of {federation}/{instance_id} within {timeout_s:g} s. "
-            f"Look at: `flc dead-letters list` (the only answer to one that cannot be authenticated), "
-            f"`flc instances show {instance_id}` (was it judged?), `flc lag` (do all workers run?)"
+            f"Look at: the topic flc.dead-letters.v1 (the only answer to one that cannot be authenticated), "
+            f"`flc instances show {instance_id}` (was it judged?), the workers' /readyz (do all run?)"
         )
         self.federation = federation
         self.instance_id = instance_id
@@ -85,8 +85,8 @@ class NotSynchronized(TimedOut):
     def __init__(self, federation: str, request_id: str, timeout_s: float) -> None:
         super().__init__(
             f"no synchronization of {federation} answered request {request_id} within {timeout_s:g} s. "
-            f"Look at: `flc dead-letters list` (was the command refused?), `flc rounds list` "
-            f"(is one under way?), `flc lag` (do all workers run?)"
+            f"Look at: the topic flc.dead-letters.v1 (was the command refused?), `flc rounds list` "
+            f"(is one under way?), the workers' /readyz (do all run?)"
         )
         self.federation = federation
         self.request_id = request_id

@@ -10,8 +10,8 @@ import orjson
 
 from convergence.errors import PatternError
 
-#: Longest id, module or event type, in characters.
-MAX_TEXT = 256
+#: Longest id, module or event type, in characters; log templates are long, and only their hash travels.
+MAX_TEXT = 4_096
 
 #: At most so many modules, and so many event types.
 MAX_LIST = 256

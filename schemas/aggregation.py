@@ -1,4 +1,4 @@
-"""Between the consensus worker and the aggregation workers: the cut of a round, and the answer of each bucket."""
+"""Between the consensus and the aggregation workers: the cut of a round, and the answer of each bucket."""
 
 from typing import ClassVar
 

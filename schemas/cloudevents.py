@@ -45,7 +45,7 @@ def headers(event_id: str, event_type: str, source: str, time_ms: int, subject: 
 def read(record_headers: Iterable[tuple[str, bytes]], value: bytes) -> Envelope:
     """Return the event of a record in binary or structured mode.
 
-    Raises ValueError if a header is repeated, or an attribute is missing, not UTF-8, or of another specversion.
+    Raises ValueError if a header is repeated, or an attribute missing, not UTF-8, or of another specversion.
     """
     pairs = tuple(record_headers)
     fields = dict(pairs)
@@ -54,7 +54,9 @@ def read(record_headers: Iterable[tuple[str, bytes]], value: bytes) -> Envelope:
     if fields.get("content-type", b"").startswith(b"application/cloudevents+json"):
         return _structured(fields, value)
     attributes = {
-        name.removeprefix("ce_"): content.decode() for name, content in fields.items() if name.startswith("ce_")
+        name.removeprefix("ce_"): content.decode()
+        for name, content in fields.items()
+        if name.startswith("ce_")
     }
     return _envelope(attributes, value, {n: v for n, v in fields.items() if not n.startswith("ce_")})
 

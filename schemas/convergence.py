@@ -102,7 +102,7 @@ class SynchronizationAnnounced(RoundEvent):
 
 
 class KnowledgeAnnounced(RoundEvent):
-    """The round's knowledge is on flc.knowledge.v1: read up to the marks and acknowledge before the deadline."""
+    """The round's knowledge is there: read it up to the marks and acknowledge before the deadline."""
 
     deadline_ms: Milliseconds = Field(description="Unix ms, broker time.")
 

@@ -26,7 +26,7 @@ class PublicKey(Facts):
 
 
 class InstanceRegistered(Inbound):
-    """An instance's registration, signed by the federation's operator (or, where enrolment is open, by itself).
+    """An instance's registration, signed by the operator (or, where enrolment is open, by itself).
 
     Every change raises ``enrolment``; one that does not is ignored.
     """

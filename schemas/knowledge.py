@@ -9,9 +9,9 @@ from schemas.rounds import RoundId
 
 
 class AggregatedPattern(Event):
-    """A released pattern: at least k organisations hold it and none of them dominates. A tombstone withdraws it.
+    """A released pattern: k or more organisations hold it, none dominates. A tombstone withdraws it.
 
-    Values have 2 decimals; counts are rounded down (k, 10, 20, 50, 100, …), total_frequency to a power of two.
+    Values have 2 decimals; counts are rounded down to k, 10, 20, 50, …, total_frequency to a power of two.
     """
 
     topic: ClassVar[str] = "flc.knowledge.v1"
@@ -31,7 +31,7 @@ class AggregatedPattern(Event):
 
 
 class KnowledgeMark(Event):
-    """All knowledge of this partition is as of synchronization ``number``; written also when nothing changed."""
+    """The partition's knowledge is as of synchronization ``number``; written also when nothing changed."""
 
     topic: ClassVar[str] = "flc.knowledge.v1"
 

@@ -1,4 +1,4 @@
-"""Which partition a record belongs to. The same on every producer, or co-partitioning would not hold."""
+"""Which partition a record belongs to. The same on every producer, or nothing would be co-partitioned."""
 
 from functools import lru_cache
 
@@ -6,7 +6,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """Return Kafka's 32-bit murmur2 hash of ``data``, as the Java client's default partitioner computes it."""
+    """Return Kafka's 32-bit murmur2 hash of ``data``, as the Java client's partitioner does."""
     length = len(data)
     m = 0x5BD1E995
     h = (0x9747B28C ^ length) & _MASK

@@ -41,8 +41,12 @@ class PatternReport(Inbound):
     pattern_type: Annotated[tuple[str, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(
         description="A short lower-case word each."
     )
-    strength: Annotated[tuple[float, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(description="In [0, 1].")
-    resonance: Annotated[tuple[float, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(description="In [0, 1].")
+    strength: Annotated[tuple[float, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(
+        description="In [0, 1]."
+    )
+    resonance: Annotated[tuple[float, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(
+        description="In [0, 1]."
+    )
     epistemic_certainty: Annotated[tuple[float, ...], Field(max_length=MAX_REPORT_ROWS)] = Field(
         description="In [0, 1]."
     )
@@ -80,7 +84,9 @@ class ContributionEntries(Columns):
     instance_id: tuple[Name, ...] = Field(description="Contributing instance.")
     organisation: tuple[Name, ...] = Field(description="Its organisation.")
     sequence: tuple[Sequence, ...] = Field(description="The report's; of a removal the last judged one.")
-    rows: tuple[Count, ...] = Field(description="How many rows of the columns are its; 0 replaces by nothing.")
+    rows: tuple[Count, ...] = Field(
+        description="How many rows of the columns are its; 0 replaces by nothing."
+    )
     removed: tuple[bool, ...] = Field(description="True: the instance was deregistered.")
 
 

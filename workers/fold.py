@@ -1,8 +1,8 @@
 """What a worker is: a pure fold over the records of its partitions, with its state in tables.
 
 ``step`` and ``tick`` read and change only the state that they are handed and return what is to be published.
-No clock, no randomness, no I/O: ids are derived from inputs, time is a record's append time or the tick's. The
-runtime commits state, outputs and positions together; if that fails, it throws the state away and restores it.
+No clock, no randomness, no I/O: ids are derived from inputs, time is a record's append time or the tick's.
+The runtime commits state, outputs and positions together; if that fails, it throws the state away.
 """
 
 from abc import ABC, abstractmethod
@@ -77,8 +77,8 @@ class Step:
 class Table(Generic[V]):
     """One kind of state: federation -> key -> value. Values are frozen; replace them, never change them.
 
-    The keys that changed since the last flush are remembered, so that the changelog gets just those. A volatile
-    table (``kind`` None) is not in the changelog: after a restore it is empty.
+    The keys that changed since the last flush are remembered, so that the changelog gets just those. A
+    volatile table (``kind`` None) is not in the changelog: after a restore it is empty.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Worker(ABC, Generic[S]):
     outputs: ClassVar[tuple[str, ...]]
     #: Inputs that are read up to their end before a fetched batch of the others is judged.
     first: ClassVar[tuple[str, ...]] = ()
-    #: True: the one input is its own changelog; the state is flushed when it pays, and folded again on restore.
+    #: True: the one input is its own changelog; the state is flushed when it pays and folded on restore.
     flushed_lazily: ClassVar[bool] = False
 
     def __init__(self, context: Context) -> None:

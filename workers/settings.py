@@ -1,4 +1,4 @@
-"""Every setting, once: command line > environment > .env > default. Prefix FLC_, Kafka's own names as aliases."""
+"""Every setting, once: command line > environment > .env > default; prefix FLC_, Kafka's names as aliases."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self

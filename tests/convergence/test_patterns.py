@@ -37,7 +37,7 @@ def test_all_fields_are_taken() -> None:
         ({"frequency": 0}, "frequency", "not in 1"),
         ({"frequency": 1.0}, "frequency", "not an integer"),
         ({"modules": "a"}, "modules", "not a list"),
-        ({"event_types": [""]}, "event_types", "1 to 256 characters"),
+        ({"event_types": [""]}, "event_types", "1 to 4096 characters"),
         ({"pattern_type": "Behavioral"}, "pattern_type", "lower-case word"),
         ({"pattern_id": "\ud800"}, "pattern_id", "Unicode"),
         ({"strenght": 1}, "strenght", "unknown field"),

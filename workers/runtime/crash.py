@@ -1,7 +1,7 @@
 """Places where a process kills itself when told to: how crash recovery is tested where it matters.
 
 ``FLC_CRASH_AT={worker}:{point}[:{n}]`` sends SIGKILL to the own process at the n-th (default: first) time
-that the worker reaches the point.
+that the worker reaches the point. The three around a transaction count where something is published.
 """
 
 import os

@@ -82,7 +82,7 @@ class Tenure:
         self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
         self._first = [at for at in self._inputs if at.topic in worker.first]
         self._quiet_since = -COMMIT_GAP_S
-        #: Since when the tenure is ahead of the changelog (monotonic seconds), or None, and by how many records.
+        #: Since when (monotonic seconds, or None) and by how many records it is ahead of the changelog.
         self._ahead_since: float | None = None
         self._ahead = 0
 
@@ -249,8 +249,8 @@ class Tenure:
         1. Outputs and dead letters, the changed state, the position: in one transaction.
         2. Only when that has returned is the state what the changelog says, and the step counted.
         """
-        name, crash = self._worker.name, self._around.crash
-        crash.reached(name, CrashPoint.BEFORE_PUBLISH)
+        if step.emits:
+            self._reached(CrashPoint.BEFORE_PUBLISH)
         position = self._after(records)
         now_ms = self._time.now_ms()
         flush = not self._worker.flushed_lazily or position.flush_pays(self._sizes.total, now_ms)
@@ -258,11 +258,12 @@ class Tenure:
         if flush:
             position = position.flush(now_ms)
         changelog = [*changes, (POSITION_KEY, position.encode())]
-        source = f"/flc/{name}/{self._partition}"
+        source = f"/flc/{self._worker.name}/{self._partition}"
         messages = [encode(emit, source) for emit in step.emits]
         messages += [Message(self._around.changelog, self._partition, key, value) for key, value in changelog]
-        sent = await self._transact(messages)
-        crash.reached(name, CrashPoint.AFTER_COMMIT)
+        sent = await self._transact(messages, publishing=bool(step.emits))
+        if step.emits:
+            self._reached(CrashPoint.AFTER_COMMIT)
         self._time.saw(max(one.append_ms for one in sent))
         self.position = position
         if flush:
@@ -271,17 +272,19 @@ class Tenure:
                 self._sizes.put(key, value)
         self._quiet_since = self._clock.monotonic()
         self._ahead_since, self._ahead = None, 0
-        self._around.metrics.committed(name)
-        self._around.metrics.handled(name, records, step)
+        self._around.metrics.committed(self._worker.name)
+        self._around.metrics.handled(self._worker.name, records, step)
         self._around.feed.progressed()
         self._tell(step)
 
-    async def _transact(self, messages: Sequence[Message]) -> list[Sent]:
-        name = self._worker.name
+    async def _transact(self, messages: Sequence[Message], *, publishing: bool) -> list[Sent]:
         try:
             return await self._producer.transact(
-                messages, lambda: self._around.crash.reached(name, CrashPoint.AFTER_PUBLISH)
+                messages, (lambda: self._reached(CrashPoint.AFTER_PUBLISH)) if publishing else None
             )
         except BaseException:
-            self._around.metrics.transactions.labels(name, "unknown").inc()
+            self._around.metrics.transactions.labels(self._worker.name, "unknown").inc()
             raise
+
+    def _reached(self, point: CrashPoint) -> None:
+        self._around.crash.reached(self._worker.name, point)

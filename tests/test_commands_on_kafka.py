@@ -1,0 +1,109 @@
+"""The commands against a real broker, as a stranger would type them, each in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMAND = (sys.executable, "-c", "from flc.main import main; main()")
+FEDERATION = "commands-on-kafka"
+
+ROWS = [
+    {
+        "pattern_id": f"p{place}",
+        "pattern_type": "usage",
+        "strength": 0.9,
+        "resonance": 0.8,
+        "frequency": 3,
+        "modules": [f"module-{place}"],
+        "event_types": ["timeout"],
+        "epistemic_certainty": 0.95,
+    }
+    for place in range(4)
+]
+
+
+class Terminal:
+    """A directory and the environment of somebody who types commands there."""
+
+    def __init__(self, broker: str, directory: Path) -> None:
+        self.directory = directory
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "KAFKA_BOOTSTRAP_SERVERS": broker,
+            "FLC_FEDERATION": FEDERATION,
+            "FLC_ENROLMENT": "open",
+            "FLC_HTTP_PORT": "0",
+            "FLC_COLLECTION_DEADLINE_MS": "500",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(  # noqa: S603
+            [*COMMAND, *arguments],
+            cwd=self.directory,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Run a command to its end and return what it prints; it must end well."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+        return out
+
+
+@pytest.fixture
+def terminal(broker: str, tmp_path: Path) -> Terminal:
+    return Terminal(broker, tmp_path)
+
+
+@pytest.fixture
+def workers(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
+    terminal.run("topics", "apply", "--yes")
+    process = terminal.start("worker", "run", "--all")
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_applying_the_topics_twice_changes_nothing(terminal: Terminal) -> None:
+    terminal.run("topics", "apply", "--yes")
+    assert terminal.run("topics", "apply", "--yes") == "Plan: 0 to create, 0 to update, 22 unchanged.\n"
+    assert terminal.run("topics", "diff") == "Plan: 0 to create, 0 to update, 22 unchanged.\n"
+
+
+def test_what_is_published_is_covered_synchronized_listed_and_shown(
+    terminal: Terminal, workers: subprocess.Popen[str]
+) -> None:
+    (terminal.directory / "patterns.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    for name in ("one", "two"):
+        arguments = ("patterns.jsonl", "--instance", name, "--organisation", name, "--format", "json")
+        update = json.loads(terminal.run("publish", *arguments))
+        assert {"instance_id": name, "outcome": "included"}.items() <= update["covers"][0].items()
+
+    completed = json.loads(terminal.run("rounds", "request", "--wait", "--format", "json"))
+    assert completed["type"] == "SynchronizationCompleted"
+    assert completed["instances_synced"] == 2
+    assert completed["pattern_alignment"] == 1.0
+    assert {score["instance_id"] for score in completed["instance_scores"]} == {"one", "two"}
+
+    listed = terminal.run("rounds", "list", "--kind", "synchronization", "--format", "json")
+    assert json.loads(listed.splitlines()[-1])["round_id"] == completed["round_id"]
+    shown = json.loads(terminal.run("rounds", "show", completed["round_id"], "--format", "json"))
+    assert shown["global_scores"]["pattern_alignment"] == 1_000_000
+    instances = terminal.run("instances", "list", "--format", "json").splitlines()
+    assert [json.loads(line)["instance_id"] for line in instances] == ["one", "two"]
+
+    workers.send_signal(signal.SIGTERM)
+    assert workers.wait(timeout=30) == 0
