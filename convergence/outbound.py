@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nacl.signing import SigningKey
 
@@ -62,8 +63,6 @@ def report(
     Two patterns of one identity travel as two rows, of which the federation takes the first. Raises
     TooManyPatterns.
     """
-    from learning.identity import signature_id  # noqa: PLC0415
-
     rows = tuple(patterns)
     if len(rows) > MAX_REPORT_ROWS:
         raise TooManyPatterns(len(rows), MAX_REPORT_ROWS)
@@ -74,7 +73,7 @@ def report(
         identity_scheme="hmac-sha256-v1",
         key_epoch=key.epoch,
         signature_id=tuple(
-            signature_id(key.secret, row.pattern_type, row.modules, row.event_types, row.pattern_id)
+            _signature_id(key.secret, row.pattern_type, row.modules, row.event_types, row.pattern_id)
             for row in rows
         ),
         pattern_type=tuple(row.pattern_type for row in rows),
@@ -83,3 +82,13 @@ def report(
         epistemic_certainty=tuple(row.epistemic_certainty for row in rows),
         frequency=tuple(row.frequency for row in rows),
     )
+
+
+@lru_cache(maxsize=16_384)
+def _signature_id(
+    secret: bytes, pattern_type: str, modules: tuple[str, ...], event_types: tuple[str, ...], pattern_id: str
+) -> str:
+    """Return the identity of a pattern; from report to report most patterns stay the same."""
+    from learning.identity import signature_id  # noqa: PLC0415
+
+    return signature_id(secret, pattern_type, modules, event_types, pattern_id)
