@@ -32,7 +32,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 #: Seconds from one commit to the next. Back to back each transaction costs 16-28 ms, for the broker still
 #: writes the markers of the last one; with this gap an idle hop is committed at once and a busy task gathers
 #: a batch.
-COMMIT_GAP_S = 0.03
+COMMIT_GAP_S = 0.015
 
 #: Seconds after which a step is committed that publishes nothing. Until then it rides along with the next
 #: transaction: nobody has seen anything of it, and a crash makes us read its records again.
