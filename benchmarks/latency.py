@@ -172,6 +172,8 @@ async def throughput(bus: Bus, settings: Settings) -> None:
         f"{MANY} instances x {PATTERNS} patterns: {MANY * PATTERNS / seconds:,.0f} signatures/s to admission"
     )
     async with Deployment(bus, own, "asker", "asker", answers=False) as deployment:
+        # Once its report is covered, the workers know the key that the request is signed with.
+        await deployment.publish(patterns(MANY), timeout_s=60)
         event = await deployment.request_synchronization(timeout_s=120)
     print(f"the round behind it: {type(event).__name__}, {getattr(event, 'instance_count', 0)} instances")
 
