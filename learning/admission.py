@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from learning.cells import ROW
 from learning.micro import to_micro
+from schemas.columns import ROW
 from schemas.reasons import RowReason
 
 #: A report uses at most so many words; a row with a further one has a bad pattern type.

@@ -6,19 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning.micro import U
-
-#: One stored row of a contribution, 34 bytes: micro-units, a count, and a type as a code into words.
-#: V16, for numpy takes trailing zero bytes off S16.
-ROW = np.dtype(
-    [
-        ("signature", "V16"),
-        ("strength", "<i4"),
-        ("resonance", "<i4"),
-        ("certainty", "<i4"),
-        ("frequency", "<i4"),
-        ("pattern_type", "<u2"),
-    ]
-)
+from schemas.columns import ROW
 
 #: The weights of a cohort add up to less than this: a million instances of full weight. It keeps every sum of
 #: weight times value, and the doubled one that ``hu`` makes of it, below 2^63.

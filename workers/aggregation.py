@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from learning.aggregation import Method, aggregate
-from learning.cells import ROW, Cells, Members
+from learning.cells import Cells, Members
 from learning.partial import partial
 from learning.release import Release, releases
 from schemas.aggregation import BarrierInstances, PartialAggregate, RoundBarrier
+from schemas.columns import ROW
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
 from schemas.reports import Contribution
 from schemas.rounds import ReleaseCounts, RoundKind

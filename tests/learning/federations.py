@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from learning.aggregation import Aggregates, Method, aggregate
-from learning.cells import ROW, Cells, Members
+from learning.cells import Cells, Members
 from learning.criteria import Criterion, Thresholds, judge
 from learning.partial import Sums, merge, partial
 from learning.release import Release, releases
 from learning.scores import Scores, score
+from schemas.columns import ROW
 from tests.reference import Configuration, Reports
 
 WORDS = ("anomaly", "drift", "latency", "retry")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from learning.aggregation import Method, aggregate
-from learning.cells import MAX_TOTAL_WEIGHT, ROW, Cells, Members
+from learning.cells import MAX_TOTAL_WEIGHT, Cells, Members
 from learning.micro import U
+from schemas.columns import ROW
 from tests import reference
 from tests.learning.federations import Federation, by_signature, compute, equal_federation
 from tests.reference import Configuration

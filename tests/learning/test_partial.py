@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from learning.aggregation import Method, aggregate
-from learning.cells import ROW, Cells, Members
+from learning.cells import Cells, Members
 from learning.micro import U
 from learning.partial import Sums, merge, partial
+from schemas.columns import ROW
 from tests.learning.federations import compute, equal_federation, over_the_bus
 
 MEMBERS = {
