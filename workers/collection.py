@@ -18,30 +18,19 @@ from schemas.convergence import (
     SynchronizationCompleted,
 )
 from schemas.health import InstanceHealth, Status
-from schemas.reasons import DropReason, Reason
+from schemas.reasons import DropReason
 from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
-from workers import dead_letters, inbound
 from workers.abandonment import abandon
 from workers.collection_state import CollectionState, Late, Rounds
-from workers.fold import Outcome, Record, Step, Worker
+from workers.fold import Context, Outcome, Record, Step, Worker
 from workers.handover import emit, hand_over, read
+from workers.requests import Requests
 
 #: A round of updates takes at most a fifth of the time: the next one waits four times as long as it took …
 PACE = 4
 
 #: … and a millisecond for every instance.
 MS_PER_INSTANCE = 1
-
-#: How old the sending time of a request may be.
-MAX_REQUEST_AGE_MS = 5 * 60_000
-
-#: For so long a request is remembered; far longer than its sending time allows it to be sent again.
-REQUEST_MEMORY_MS = 60 * 60_000
-
-#: So many requests of a federation are taken in a minute.
-REQUESTS_PER_MINUTE = 60
-
-_MINUTE_MS = 60_000
 
 
 class Collection(Worker[CollectionState]):
@@ -52,132 +41,81 @@ class Collection(Worker[CollectionState]):
     outputs = (CollectionCompleted.topic, RoundEvent.topic)
     first = (InstanceHealth.topic,)
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._sync_window_ms = int(self.settings.sync_window_s * 1000)
+        self._requests = Requests(context, self.name)
+
     def state(self) -> CollectionState:
         """Return the empty state."""
-        return CollectionState()
+        return CollectionState(self._sync_window_ms)
 
     def step(self, state: CollectionState, records: Sequence[Record]) -> Step:
         """Take all records, health first, then open and close the rounds that they call for."""
         step = Step()
-        touched: dict[str, int] = {}
-        federation: str | None
-        for record in sorted(records, key=lambda each: each.topic != InstanceHealth.topic):
-            if record.topic == InstanceHealth.topic:
-                federation, outcome = self._health(state, record)
-            elif record.topic == SynchronizationRequested.topic:
-                federation, outcome = self._request(state, record, step)
-            else:
-                federation, outcome = self._result(state, record)
-            if federation is not None:
-                touched[federation] = max(record.append_ms, touched.get(federation, 0))
-            step.handled[record.topic, outcome] += 1
-        for federation, now_ms in touched.items():
-            self._advance(state, federation, now_ms, step, by_time=False)
+        healths = [record for record in records if record.topic == InstanceHealth.topic]
+        for record in healths:
+            step.handled[record.topic, self._health(state, record)] += 1
+        for federation in state.touched.federations():
+            self._requests.look_again(state, federation, state.touched.of(federation)[""], step)
+        for record in records:
+            if record.topic == SynchronizationRequested.topic:
+                self._requests.take(state, record, step)
+            elif record.topic == RoundEvent.topic:
+                step.handled[record.topic, self._result(state, record)] += 1
+        for federation in state.touched.federations():
+            self._advance(state, federation, state.touched.of(federation)[""], step, by_time=False)
+            state.touched.delete(federation)
         return step
 
     def deadline(self, state: CollectionState) -> int | None:
-        """Return the earliest closing, window or waiting update of all federations."""
-        due = (state.rounds.of(federation)[""].due_ms() for federation in state.rounds.federations())
+        """Return the earliest closing, window, waiting update or waiting request of all federations."""
+        due = [state.rounds.of(federation)[""].due_ms() for federation in state.rounds.federations()]
+        due.append(self._requests.deadline(state))
         return min((each for each in due if each is not None), default=None)
 
     def tick(self, state: CollectionState, now_ms: int) -> Step:
-        """Close and open what is due by now."""
+        """Settle, close and open what is due by now."""
         step = Step()
+        self._requests.expire(state, now_ms, step)
         for federation in state.rounds.federations():
             due_ms = state.rounds.of(federation)[""].due_ms()
-            if due_ms is not None and due_ms <= now_ms:
+            if (due_ms is not None and due_ms <= now_ms) or state.touched.get(federation) is not None:
                 self._advance(state, federation, now_ms, step, by_time=True)
+                state.touched.delete(federation)
         return step
 
-    def _health(self, state: CollectionState, record: Record) -> tuple[str, Outcome]:
+    def _health(self, state: CollectionState, record: Record) -> Outcome:
         health = None if record.value is None else read(record, InstanceHealth)
         federation, instance_id = (record.key or b"").decode().split("/", 1)
-        rounds = state.see(federation, record.append_ms, self._sync_window_ms)
+        rounds = state.see(federation, record.append_ms)
         if rounds.deadline_ms is not None and record.append_ms >= rounds.deadline_ms:
             state.late.put(federation, instance_id, Late(health))
         elif state.update_health(federation, instance_id, health):
             state.change(federation, update_due=True)
-        return federation, Outcome.ACCEPTED
+        state.touch(federation, record.append_ms)
+        return Outcome.ACCEPTED
 
-    def _request(self, state: CollectionState, record: Record, step: Step) -> tuple[str | None, Outcome]:
-        opened = inbound.open_record(
-            record,
-            (SynchronizationRequested,),
-            lambda address, _type, key_id, now_ms: self._authority(state, address.federation, key_id, now_ms),
-            self.context,
-            behind_ms=MAX_REQUEST_AGE_MS,
-        )
-        refused: tuple[Reason, str | None] | None = None
-        if isinstance(opened, inbound.Refusal):
-            refused = opened.reason, opened.federation
-        else:
-            request = opened.event
-            federation, requests = request.federation, state.requests.of(request.federation)
-            if request.request_id in requests:
-                return federation, Outcome.DUPLICATE
-            reason = self._refusal(state, request, opened.key_id, record.append_ms)
-            if reason is not None:
-                refused = reason, federation
-            elif sum(at > record.append_ms - _MINUTE_MS for at in requests.values()) >= REQUESTS_PER_MINUTE:
-                refused = Reason.RATE_LIMITED, federation
-        if refused is not None:
-            step.emits.append(dead_letters.refuse(record, refused[0], self.name, self.context, refused[1]))
-            return None, Outcome.DEAD_LETTERED
-        self._take_request(state, request, record.append_ms)
-        return federation, Outcome.ACCEPTED
-
-    def _authority(self, state: CollectionState, federation: str, key_id: str, now_ms: int) -> Reason | None:
-        if self.settings.enrolment == "open" or self.settings.operator_keys.get(federation) == key_id:
-            return None
-        keys = [key for health in state.health.of(federation).values() for key in health.public_keys]
-        return inbound.registered_key(keys, key_id, now_ms)
-
-    def _refusal(
-        self, state: CollectionState, request: SynchronizationRequested, key_id: str, now_ms: int
-    ) -> Reason | None:
-        """Return why the key may not speak for who asks: nobody asks in the name of another."""
-        if self.settings.operator_keys.get(request.federation) == key_id:
-            return None
-        if request.requested_by is None:
-            return None if self.settings.enrolment == "open" else Reason.UNKNOWN_KEY
-        health = state.health.get(request.federation, request.requested_by)
-        if health is None:
-            return Reason.UNKNOWN_INSTANCE
-        return inbound.registered_key(health.public_keys, key_id, now_ms)
-
-    def _take_request(
-        self, state: CollectionState, request: SynchronizationRequested, append_ms: int
-    ) -> None:
-        federation = request.federation
-        for request_id, at in list(state.requests.of(federation).items()):
-            if at < append_ms - REQUEST_MEMORY_MS:
-                state.requests.delete(federation, request_id)
-        state.requests.put(federation, request.request_id, append_ms)
-        rounds = state.see(federation, append_ms, self._sync_window_ms)
-        if rounds.deadline_ms is not None and append_ms < rounds.deadline_ms:
-            state.change(federation, joined=(*rounds.joined, request.request_id))
-        else:
-            state.change(federation, queued=(*rounds.queued, request.request_id))
-
-    def _result(self, state: CollectionState, record: Record) -> tuple[str | None, Outcome]:
+    def _result(self, state: CollectionState, record: Record) -> Outcome:
         event = read(record, ConvergenceUpdated, SynchronizationCompleted, RoundAbandoned)
         if not isinstance(event, RoundResult | RoundAbandoned):
-            return None, Outcome.ACCEPTED
+            return Outcome.ACCEPTED
         federation = event.federation
-        rounds = state.see(federation, record.append_ms, self._sync_window_ms)
+        rounds = state.see(federation, record.append_ms)
         if event.number != _in_flight(rounds, event.kind):
-            return None, Outcome.DUPLICATE
+            return Outcome.DUPLICATE
         if isinstance(event, RoundResult):
             for cover in event.covers:
                 if state.health.get(federation, cover.instance_id) is not None:
                     state.covered.put(federation, f"{event.kind}/{cover.instance_id}", cover.sequence)
             if event.part < event.parts - 1:
-                return None, Outcome.ACCEPTED
+                return Outcome.ACCEPTED
         if event.kind is RoundKind.SYNCHRONIZATION:
             state.change(federation, synchronization_opened_ms=None, joined=())
         else:
             self._update_ended(state, rounds, federation, record.append_ms)
-        return federation, Outcome.ACCEPTED
+        state.touch(federation, record.append_ms)
+        return Outcome.ACCEPTED
 
     def _update_ended(self, state: CollectionState, rounds: Rounds, federation: str, now_ms: int) -> None:
         healths = state.health.of(federation).values()
@@ -324,10 +262,6 @@ class Collection(Worker[CollectionState]):
         age_ms = now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
         too_old = age_ms >= self.settings.report_max_age_s * 1000
         return DropReason.REPORT_TOO_OLD if too_old else None
-
-    @property
-    def _sync_window_ms(self) -> int:
-        return int(self.settings.sync_window_s * 1000)
 
 
 def _in_flight(rounds: Rounds, kind: RoundKind) -> int | None:

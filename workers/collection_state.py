@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from schemas.event import Event
 from schemas.health import InstanceHealth
 from schemas.rounds import RoundKind
-from workers.fold import State, Table
+from workers.fold import Record, State, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,14 @@ class Late:
 
 
 _LATE = TypeAdapter(Late)
+_RECORD = TypeAdapter(Record)
 
 
 class CollectionState(State):
     """Health, rounds, covers and requests of a partition's federations."""
 
-    def __init__(self) -> None:
+    def __init__(self, sync_window_ms: int) -> None:
+        self._sync_window_ms = sync_window_ms
         self.rounds: Table[Rounds] = Table("rounds", Rounds)
         #: instance_id -> its health; ``judged`` is the last one whose sequence could be read.
         self.health: Table[InstanceHealth] = Table("health", InstanceHealth, encode=Event.encode)
@@ -70,7 +72,30 @@ class CollectionState(State):
         self.covered: Table[int] = Table("covered", int)
         #: request_id -> append time of the request.
         self.requests: Table[int] = Table("requests", int)
-        super().__init__(self.rounds, self.health, self.late, self.unanswered, self.covered, self.requests)
+        #: offset -> a request whose key is not known yet.
+        self.waiting: Table[Record] = Table("waiting", Record, encode=_RECORD.dump_json)
+        #: Federations whose rounds something has happened to, and when; empty between two steps.
+        self.touched: Table[int] = Table("touched", None)
+        super().__init__(
+            self.rounds, self.health, self.late, self.unanswered, self.covered, self.requests, self.waiting
+        )
+
+    def touch(self, federation: str, now_ms: int) -> None:
+        """Take note that something has happened to the rounds of a federation."""
+        self.touched.put(federation, "", max(now_ms, self.touched.get(federation) or 0))
+
+    def ask(self, federation: str, request_id: str, now_ms: int, *, forget_before_ms: int) -> None:
+        """Take a request: the synchronization that collects now answers it, or else the next one."""
+        for known, at in list(self.requests.of(federation).items()):
+            if at < forget_before_ms:
+                self.requests.delete(federation, known)
+        self.requests.put(federation, request_id, now_ms)
+        rounds = self.see(federation, now_ms)
+        if rounds.deadline_ms is not None and now_ms < rounds.deadline_ms:
+            self.change(federation, joined=(*rounds.joined, request_id))
+        else:
+            self.change(federation, queued=(*rounds.queued, request_id))
+        self.touch(federation, now_ms)
 
     def change(self, federation: str, **fields: object) -> Rounds:
         """Replace some fields of a federation's rounds, which must exist."""
@@ -78,11 +103,11 @@ class CollectionState(State):
         self.rounds.put(federation, "", rounds)
         return rounds
 
-    def see(self, federation: str, append_ms: int, sync_window_ms: int) -> Rounds:
+    def see(self, federation: str, append_ms: int) -> Rounds:
         """Return the rounds of a federation; the first window opens a while after it was first seen."""
         rounds = self.rounds.get(federation)
         if rounds is None:
-            rounds = Rounds(next_window_ms=append_ms + sync_window_ms)
+            rounds = Rounds(next_window_ms=append_ms + self._sync_window_ms)
             self.rounds.put(federation, "", rounds)
         return rounds
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from schemas.dead_letters import DeadLetter
 from schemas.event import Event
@@ -26,6 +26,9 @@ V = TypeVar("V")
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record of an input, as the broker has it; ``append_ms`` is the broker's append time (Unix ms)."""
+
+    #: In a state a record's bytes are base64: they need not be text.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     topic: str
     partition: int
@@ -66,7 +69,8 @@ class Step:
 
     #: To be published, in this order.
     emits: list[Emit] = field(default_factory=list)
-    #: (topic, outcome) -> records; all records of the step are in it.
+    #: (topic, outcome) -> records that were settled: those of the step, but for what has to wait, which is
+    #: counted in the step or tick that settles it.
     handled: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
     #: (outcome, reason) -> rows of reports.
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)

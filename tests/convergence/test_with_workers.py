@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,7 +16,7 @@ from convergence.patterns import Pattern
 from convergence.rounds import list_rounds, show_round
 from convergence.subscription import subscribe
 from schemas import signing
-from schemas.convergence import SynchronizationCompleted
+from schemas.convergence import RoundAbandoned, SynchronizationCompleted
 from schemas.topics import load
 from tests.convergence.federation import new_settings, operated
 from workers.catalogue import WORKERS
@@ -36,14 +37,20 @@ def settings(tmp_path: Path) -> Settings:
     return operated(made, Keys(tmp_path))
 
 
-@pytest.fixture
-async def bus(settings: Settings) -> AsyncIterator[MemoryBus]:
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[MemoryBus]:
     """Yield a bus with the declared topics, on which all workers run."""
     bus, topics = MemoryBus(), load()
     workers = tuple(WORKERS.values())
     changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
     await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
     async with Process(bus, workers, settings):
+        yield bus
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[MemoryBus]:
+    async with running(settings) as bus:
         yield bus
 
 
@@ -85,3 +92,18 @@ async def test_a_rotated_key_counts_without_a_restart(bus: MemoryBus, settings: 
             await deployment.adopt_next_key()
             await operator.revoke("berlin", first)
             assert (await deployment.publish(PATTERNS[:5])).included
+
+
+@pytest.mark.parametrize("enrolment", ["operator", "open"])
+async def test_an_instance_may_ask_in_the_instant_after_its_registration(
+    settings: Settings, enrolment: Literal["operator", "open"]
+) -> None:
+    settings = settings.model_copy(update={"enrolment": enrolment, "collection_deadline_ms": 100})
+    async with running(settings) as bus, Operator(bus, settings) as operator:
+        deployment = Deployment(bus, settings, "berlin", "acme")
+        if enrolment == "operator":
+            await operator.enrol(deployment.document)
+        async with deployment:
+            answer = await deployment.request_synchronization()
+        # One instance is below the quorum: that is the answer.
+        assert isinstance(answer, RoundAbandoned)

@@ -286,7 +286,7 @@ class Line:
         self.contribute({name: (of, sequence, rows)})
         self.see(name, sequence, organisation=of, pattern_count=len(rows), **changes)
 
-    def ask(self, request_id: str, *, by: str | None = None, **changes: Any) -> None:
+    def ask(self, request_id: str, *, by: str | None = None, key: str | None = None, **changes: Any) -> None:
         """Append a signed request for a synchronization; of the operator, or of an instance."""
         fields: dict[str, Any] = {
             "federation": "default",
@@ -295,7 +295,7 @@ class Line:
             "sequence": self.now_ms,
         }
         request = SynchronizationRequested(**(fields | changes))
-        self._signed(request, request.federation, OPERATOR if by is None else key_of(by))
+        self._signed(request, request.federation, OPERATOR if by is None else key_of(key or by))
 
     def acknowledge(self, name: str, round_id: str, *, key: str | None = None) -> None:
         """Append the signed acknowledgement of an instance."""

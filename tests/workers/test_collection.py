@@ -7,10 +7,13 @@ import pytest
 from schemas.convergence import ConvergenceUpdated, RoundAbandoned, SynchronizationAnnounced
 from schemas.dead_letters import DeadLetter
 from schemas.health import Admitted, Judged, Status
+from schemas.instances import PublicKey
 from schemas.reasons import DropReason
 from schemas.rounds import CollectionCompleted, RoundKind
-from tests.deployments import NOW_MS
+from schemas.signing import public_key
+from tests.deployments import NOW_MS, key_of
 from tests.workers.line import Line, shared_rows
+from workers import requests
 from workers.fold import Outcome
 
 SYNCHRONIZATION = RoundKind.SYNCHRONIZATION
@@ -35,6 +38,16 @@ def covers(line: Line) -> list[tuple[str, int, str]]:
         for update in line.events(ConvergenceUpdated)
         for cover in update.covers
     ]
+
+
+def letters(line: Line) -> list[DeadLetter]:
+    records = [record for record in line.log if record.topic == DeadLetter.topic]
+    return [DeadLetter.model_validate_json(record.value or b"") for record in records]
+
+
+def settled(line: Line) -> int:
+    """Return how many commands were counted, whatever became of them."""
+    return sum(line.handled["collection", "flc.commands.v1", outcome] for outcome in Outcome)
 
 
 # --- updates
@@ -329,10 +342,86 @@ def test_a_request_that_may_not_be_made_is_a_dead_letter(
 ) -> None:
     line = line_of("alpha", "beta")
     line.ask("please", by=by, **changes)
-    line.run()
-    (letter,) = [record for record in line.log if record.topic == DeadLetter.topic]
-    assert DeadLetter.model_validate_json(letter.value or b"").reason == reason
+    line.wait(requests.WAIT_MS)
+    assert [letter.reason for letter in letters(line)] == [reason]
     assert line.events(SynchronizationAnnounced) == []
+
+
+def test_a_request_that_is_too_long_is_a_dead_letter() -> None:
+    line = line_of("alpha", "beta")
+    line.append("flc.commands.v1", line.federation_partition(), "default", b" " * 3_000, {})
+    line.run()
+    assert [letter.reason for letter in letters(line)] == ["too_large"]
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_request_right_behind_its_registration_waits_until_its_key_is_known(restarting: bool) -> None:
+    line = line_of("alpha", "beta", restarting=restarting)
+    # Given a newcomer whose request overtakes what the health worker has to say of it
+    line.ask("please", by="gamma")
+    line.run()
+    assert settled(line) == 0
+    # When the health worker says it
+    line.now_ms += requests.WAIT_MS - 1
+    line.see("gamma", None)
+    line.run()
+    # Then it is taken, and counted once
+    assert len(line.events(SynchronizationAnnounced)) == 1
+    assert line.handled["collection", "flc.commands.v1", Outcome.ACCEPTED] == settled(line) == 1
+    line.wait(60_000)
+    assert letters(line) == []
+    assert settled(line) == 1
+    assert [each.commands for each in collected(line)] == [("please",)]
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_request_whose_key_does_not_become_known_is_refused_in_time(restarting: bool) -> None:
+    line = line_of("alpha", "beta", restarting=restarting)
+    line.ask("please", by="stranger")
+    line.wait(requests.WAIT_MS - 1)
+    assert letters(line) == []
+    line.see("gamma", None)  # of somebody else
+    line.wait(1)
+    assert [letter.reason for letter in letters(line)] == ["unknown_key"]
+    assert line.handled["collection", "flc.commands.v1", Outcome.DEAD_LETTERED] == settled(line) == 1
+
+
+def test_a_key_that_was_just_rotated_may_ask() -> None:
+    line = line_of("alpha", "beta")
+    line.ask("please", by="alpha", key="alpha-next")
+    line.run()
+    line.see("alpha", 1, public_keys=(PublicKey(key=public_key(key_of("alpha-next"))),))
+    line.run()
+    assert len(line.events(SynchronizationAnnounced)) == 1
+
+
+def test_requests_that_waited_are_settled_in_their_order_and_a_repetition_is_one() -> None:
+    line = line_of("alpha", "beta")
+    for request_id in ("second", "first", "second"):
+        line.ask(request_id, by="gamma")
+    line.run()
+    line.see("gamma", None)
+    line.wait(10_000)
+    assert [each.commands for each in collected(line)] == [("second", "first")]
+    assert line.handled["collection", "flc.commands.v1", Outcome.DUPLICATE] == 1
+
+
+def test_only_so_many_requests_wait() -> None:
+    line = line_of("alpha", "beta")
+    for number in range(requests.MAX_WAITING + 1):
+        line.ask(f"request-{number}", by="stranger")
+    line.run()
+    assert [letter.reason for letter in letters(line)] == ["unknown_key"]
+    assert settled(line) == 1
+    line.wait(requests.WAIT_MS)
+    assert settled(line) == requests.MAX_WAITING + 1
+
+
+def test_nobody_waits_to_ask_a_federation_that_nobody_operates() -> None:
+    line = line_of("alpha", "beta")
+    line.ask("please", by="stranger", federation="nowhere")
+    line.run()
+    assert [letter.reason for letter in letters(line)] == ["unknown_key"]
 
 
 def test_an_instance_may_ask() -> None:
