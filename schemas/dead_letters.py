@@ -9,7 +9,11 @@ from schemas.reasons import Reason
 
 
 class DeadLetter(BaseModel):
-    """Why a record was refused and where it stands; never what was in it."""
+    """Why a record was refused and where it stands; never what was in it.
+
+    Above 100 letters a minute of one source partition and reason, one capped letter stands for the rest of
+    the minute: for ``count`` records from ``source_offset`` to ``last_offset``; others may stand between.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -23,10 +27,16 @@ class DeadLetter(BaseModel):
     source_offset: Count = Field(description="Offset; of a capped letter the first one.")
     last_offset: Count = Field(description="Offset; of a capped letter the last one.")
     count: Count = Field(default=1, description="Records that the letter stands for.")
-    length: Count = Field(description="Bytes of the record's value.")
-    digest: str = Field(description="Keyed hash of the value, hex.")
-    append_ms: Milliseconds = Field(description="When the record was appended (Unix ms, broker time).")
+    length: Count = Field(description="Bytes of the record's value; of a capped letter of all its records.")
+    digest: str = Field(description="Keyed hash of the value, hex; empty in a capped letter.")
+    append_ms: Milliseconds = Field(
+        description="When the (first) record was appended, Unix ms, broker time; 0: undecodable."
+    )
     version: str = Field(description="Version of the code that refused it.")
+    redriven_from: str | None = Field(
+        default=None, description="Of a redriven record: where the original stands, topic/partition/offset."
+    )
+    redrives: Count = Field(default=0, description="How often the record has been redriven.")
 
     def encode(self) -> bytes:
         """Return the letter's JSON, the value of its record."""

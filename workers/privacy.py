@@ -22,22 +22,30 @@ from workers.fold import Context, Emit, Outcome, Record, State, Step, Table, Wor
 from workers.inbound import Opened, Refusal, Signed
 from workers.registry import Change, Registration
 
-#: Reports of one instance that are judged in a minute of broker time; those above are ``rate_limited``.
-MAX_REPORTS_A_MINUTE = 1_200
-
 _MINUTE_MS = 60_000
 _TYPES = (PatternReport,)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The last judged report of an instance, and its pace: in one row, so a restart forgets neither."""
+
+    sequence: int
+    #: It was refused: redriven by the operator, the same report may still be admitted.
+    refused: bool
+    #: A minute of broker time, and the reports and bytes that were judged in it.
+    minute: int
+    reports: int
+    size: int
+
+
 class PrivacyState(State):
-    """Registrations, and of each instance the last judged sequence, which outlives its registration."""
+    """Registrations, and of each instance what was judged last, which outlives its registration."""
 
     def __init__(self) -> None:
         self.registrations = registry.registrations()
-        self.judged: Table[int] = Table("judged", int)
-        #: (minute, reports in it): only a brake, so a restart may forget it.
-        self.pace: Table[tuple[int, int]] = Table("pace", None)
-        super().__init__(self.registrations, self.judged, self.pace)
+        self.judged: Table[Judged] = Table("judged", Judged)
+        super().__init__(self.registrations, self.judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,8 @@ class Privacy(Worker[PrivacyState]):
         if not isinstance(change, Change) or not change.after.deregistered:
             return []
         organisation = change.after.registered.organisation
-        sequence = state.judged.get(change.federation, change.instance_id) or 0
+        last = state.judged.get(change.federation, change.instance_id)
+        sequence = 0 if last is None else last.sequence
         return [(change.federation, Entry(change.instance_id, organisation, sequence, removed=True))]
 
     def _answers(self, state: PrivacyState, records: Sequence[Record], step: Step) -> list[_Answer]:
@@ -124,32 +133,30 @@ class Privacy(Worker[PrivacyState]):
         federation, instance_id = address.federation, address.instance_id
         sequence = opened.sequence if isinstance(opened, Refusal) else opened.event.sequence
         last = state.judged.get(federation, instance_id)
-        if sequence is not None and last is not None and sequence <= last:
-            # Before all other reasons: whoever sends an old report again gets no dead letter out of it.
-            outcome = Outcome.DUPLICATE if sequence == last else Outcome.STALE
-            step.handled[record.topic, outcome] += 1
-            return _Answer(record, registration, outcome.value, sequence)
-        if not isinstance(opened, Refusal) and not self._in_pace(
-            state, federation, instance_id, record.append_ms
+        acceptable = not isinstance(opened, Refusal)
+        if sequence is not None and last is not None and sequence <= last.sequence:
+            same = sequence == last.sequence
+            if not (same and last.refused and acceptable and dead_letters.redriven(record)):
+                # Before all other reasons: whoever sends an old report again gets no dead letter out of it.
+                outcome = Outcome.DUPLICATE if same else Outcome.STALE
+                step.handled[record.topic, outcome] += 1
+                return _Answer(record, registration, outcome.value, sequence)
+        minute, reports, size = _pace(last, record)
+        if acceptable and (
+            reports > self.settings.max_reports_a_minute or size > self.settings.max_report_bytes_a_minute
         ):
             opened = Refusal(
                 Reason.RATE_LIMITED, authenticated=True, sequence=sequence, federation=federation
             )
+        refused = isinstance(opened, Refusal)
         # A sequence of the far future would shut out everything that the instance sends until then.
         if sequence is not None and not (isinstance(opened, Refusal) and opened.reason is Reason.TOO_EARLY):
-            state.judged.put(federation, instance_id, sequence)
+            state.judged.put(federation, instance_id, Judged(sequence, refused, minute, reports, size))
         if isinstance(opened, Refusal):
             self._refuse(record, opened, step)
             return _Answer(record, registration, f"refused:{opened.reason}", sequence)
         step.handled[record.topic, Outcome.ACCEPTED] += 1
         return _Answer(record, registration, "admitted", sequence, opened.event)
-
-    def _in_pace(self, state: PrivacyState, federation: str, instance_id: str, append_ms: int) -> bool:
-        minute, count = state.pace.get(federation, instance_id) or (0, 0)
-        this = append_ms // _MINUTE_MS
-        count = count + 1 if minute == this else 1
-        state.pace.put(federation, instance_id, (this, count))
-        return count <= MAX_REPORTS_A_MINUTE
 
     def _refuse(self, record: Record, refusal: Refusal, step: Step) -> None:
         step.handled[record.topic, Outcome.DEAD_LETTERED] += 1
@@ -220,6 +227,18 @@ class Privacy(Worker[PrivacyState]):
             for part, (bucket, event) in enumerate(parts):
                 identity = f"{federation}/{_id(cause)}/{part}"
                 step.emits.append(Emit(Contribution.topic, bucket, None, event, identity, cause.append_ms))
+
+
+def _pace(last: Judged | None, record: Record) -> tuple[int, int, int]:
+    """Return the record's minute of broker time and how many reports and bytes it makes them.
+
+    Only sequences that were not judged before are counted: nobody uses up the pace of another by sending its
+    reports again.
+    """
+    minute, size = record.append_ms // _MINUTE_MS, len(record.value or b"")
+    if last is None or last.minute != minute:
+        return minute, 1, size
+    return minute, last.reports + 1, last.size + size
 
 
 def _id(record: Record) -> str:

@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     audit_window_s: Annotated[float, Field(ge=0)] = 7 * 86_400.0
     max_sequence_ahead_ms: PositiveMilliseconds = 120_000
     max_sequence_behind_ms: PositiveMilliseconds = 86_400_000
+    max_reports_a_minute: Annotated[int, Field(gt=0)] = Field(
+        default=1_200, description="Reports of one instance in a minute of broker time; above: rate_limited."
+    )
+    max_report_bytes_a_minute: Annotated[int, Field(gt=0)] = Field(
+        default=128 * 1024 * 1024, description="Their bytes; above: rate_limited."
+    )
     wait_timeout_s: Annotated[float, Field(gt=0)] = 30.0
 
     # the runtime

@@ -16,7 +16,6 @@ from schemas.event import MAX_RECORD_BYTES
 from schemas.reasons import Reason, RowReason
 from schemas.reports import Admission, Contribution
 from tests.deployments import NOW_MS, Instance, context, good_row, key_of
-from workers import privacy
 from workers.contributions import Entry, contributions
 from workers.fold import Outcome, Record, Step
 from workers.privacy import Privacy, PrivacyState
@@ -204,13 +203,85 @@ def test_the_sequence_goes_on_after_a_return() -> None:
     assert outcomes(worker.step(state, [alpha.report()])) == ["duplicate"]
 
 
-def test_a_million_reports_of_one_instance_are_braked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privacy, "MAX_REPORTS_A_MINUTE", 2)
+def refused_and_redriven(alpha: Instance, first: Record, at_ms: int) -> Record:
+    """Return the record as the operator sends it again at a later time."""
+    headers = (("flc_redriven_from", f"flc.reports.v1/0/{first.offset}".encode()), ("flc_redrives", b"1"))
+    alpha.offset += 1
+    return replace(first, offset=alpha.offset, append_ms=at_ms, headers=(*first.headers, *headers))
+
+
+def braked(**limits: Any) -> tuple[Privacy, PrivacyState, Instance]:
+    """Return a worker with these limits that knows alpha."""
     alpha = Instance()
-    worker, state = started(alpha)
+    worker = Privacy(context(**limits))
+    state = worker.state()
+    worker.step(state, [alpha.registered()])
+    return worker, state, alpha
+
+
+def test_a_million_reports_of_one_instance_are_braked() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=2)
     step = worker.step(state, [alpha.report(1, NOW_MS + index) for index in range(3)])
     assert outcomes(step) == ["admitted", "admitted", "refused:rate_limited"]
     assert outcomes(worker.step(state, [alpha.report(1, NOW_MS + 60_000)])) == ["admitted"]
+
+
+def test_the_bytes_of_one_instance_are_braked() -> None:
+    size = len(Instance().report(1).value or b"")
+    worker, state, alpha = braked(max_report_bytes_a_minute=2 * size)
+    step = worker.step(state, [alpha.report(1, NOW_MS + index) for index in range(3)])
+    assert outcomes(step) == ["admitted", "admitted", "refused:rate_limited"]
+
+
+def test_a_restart_does_not_forget_the_pace() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=1)
+    worker.step(state, [alpha.report(1)])
+    assert outcomes(worker.step(restored(worker, state), [alpha.report(1, NOW_MS + 1)])) == [
+        "refused:rate_limited"
+    ]
+
+
+def test_the_pace_of_an_instance_is_not_used_up_by_its_reports_sent_again() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=2)
+    first = alpha.report(1)
+    step = worker.step(state, [first, first, first, alpha.report(1, NOW_MS + 1)])
+    assert outcomes(step) == ["admitted", "duplicate", "duplicate", "admitted"]
+
+
+def test_a_refused_report_that_is_acceptable_by_now_is_admitted_once_when_it_is_redriven() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=1)
+    late = alpha.report(1, NOW_MS + 1)
+    worker.step(state, [alpha.report(1), late])
+    redriven = refused_and_redriven(alpha, late, NOW_MS + 60_000)
+    assert outcomes(worker.step(restored(worker, state), [redriven, redriven])) == ["admitted", "duplicate"]
+
+
+def test_a_refused_report_that_is_only_sent_again_stays_refused() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=1)
+    late = alpha.report(1, NOW_MS + 1)
+    worker.step(state, [alpha.report(1), late])
+    assert outcomes(worker.step(state, [replace(late, append_ms=NOW_MS + 60_000)])) == ["duplicate"]
+
+
+def test_a_redriven_report_does_not_replace_a_newer_one() -> None:
+    worker, state, alpha = braked(max_reports_a_minute=1)
+    late = alpha.report(1, NOW_MS + 1)
+    worker.step(state, [alpha.report(1), late, alpha.report(1, NOW_MS + 60_000)])
+    step = worker.step(state, [refused_and_redriven(alpha, late, NOW_MS + 60_001)])
+    assert outcomes(step) == ["stale"]
+
+
+def test_a_redriven_report_that_is_refused_again_says_how_often_it_came() -> None:
+    alpha = Instance()
+    worker, state = started()
+    first = alpha.report(1)
+    step = worker.step(state, [refused_and_redriven(alpha, first, NOW_MS)])
+    (letter,) = letters(step)
+    assert (letter.reason, letter.redriven_from, letter.redrives) == (
+        Reason.UNKNOWN_INSTANCE,
+        f"flc.reports.v1/0/{first.offset}",
+        1,
+    )
 
 
 def test_contributions_are_cut_before_they_grow_too_large() -> None:
@@ -293,14 +364,17 @@ def test_nothing_is_lost(batches: list[list[Record]]) -> None:
         assert rows == sum(len(columns.decode(event)) for _, event in contributed(step))
 
 
+def restored(worker: Privacy, state: PrivacyState) -> PrivacyState:
+    """Return the state as its changelog gives it back."""
+    again = worker.state()
+    for key, value in state.changes():
+        again.load(key, value)
+    return again
+
+
 def test_the_state_comes_back_from_its_changelog() -> None:
     alpha = Instance()
     worker, state = started(alpha)
     worker.step(state, [alpha.report()])
-    restored = worker.state()
-    for key, value in state.changes():
-        restored.load(key, value)
-    assert outcomes(worker.step(restored, [alpha.report(), alpha.report(at_ms=NOW_MS + 1)])) == [
-        "duplicate",
-        "admitted",
-    ]
+    step = worker.step(restored(worker, state), [alpha.report(), alpha.report(at_ms=NOW_MS + 1)])
+    assert outcomes(step) == ["duplicate", "admitted"]
