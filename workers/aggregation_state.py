@@ -99,16 +99,18 @@ class AggregationState(State):
                 self.newer.delete(federation, key)
             elif held.sequence < sequence:
                 self.newer.delete(federation, key)
-        for instance, removed in last_removed.items():
-            self._remove(federation, instance, removed)
+        if last_removed:
+            self._remove(federation, last_removed)
 
-    def _remove(self, federation: str, instance: str, upto: int) -> None:
+    def _remove(self, federation: str, last_removed: dict[str, int]) -> None:
+        """Drop everything of these instances up to the sequence of their last removal."""
         for key, held in list(self.newer.of(federation).items()):
-            if key.split("/", 1)[0] == instance and held.sequence <= upto:
+            if held.sequence <= last_removed.get(key.split("/", 1)[0], -1):
                 self.newer.delete(federation, key)
-        named = self.named.get(federation, instance)
-        if named is not None and named.sequence <= upto:
-            self.named.delete(federation, instance)
+        for instance, upto in last_removed.items():
+            named = self.named.get(federation, instance)
+            if named is not None and named.sequence <= upto:
+                self.named.delete(federation, instance)
 
 
 def newer_key(instance_id: str, sequence: int, *, removed: bool) -> str:

@@ -7,6 +7,7 @@ into the hand-over.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 from schemas.commands import SynchronizationRequested
 from schemas.convergence import (
@@ -17,11 +18,11 @@ from schemas.convergence import (
     SynchronizationAnnounced,
     SynchronizationCompleted,
 )
-from schemas.health import InstanceHealth, Status
+from schemas.health import InstanceHealth
 from schemas.reasons import DropReason
 from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
 from workers.abandonment import abandon
-from workers.collection_state import CollectionState, Late, Rounds
+from workers.collection_state import CollectionState, Late, Rounds, is_living
 from workers.fold import Context, Outcome, Record, Step, Worker
 from workers.handover import emit, hand_over, read
 from workers.requests import Requests
@@ -156,8 +157,9 @@ class Collection(Worker[CollectionState]):
         number = rounds.synchronizations + 1
         deadline_ms = now_ms + self.settings.collection_deadline_ms
         for health in state.health.of(federation).values():
-            if health.admitted is not None:
-                state.unanswered.put(federation, health.instance_id, health.admitted.sequence)
+            # With a report that is too old only a newer one, which answers, brings an instance in.
+            if health.admitted is not None and not self._too_old(health, now_ms):
+                state.await_answer(health, health.admitted.sequence)
         kind = RoundKind.SYNCHRONIZATION
         round_id = f"{federation}/{kind}/{number}"
         announced = SynchronizationAnnounced(
@@ -181,21 +183,22 @@ class Collection(Worker[CollectionState]):
 
     def _all_answered(self, state: CollectionState, federation: str, now_ms: int) -> bool:
         """Tell whether nobody is waited for; a cohort below the quorum may still grow until the deadline."""
-        health = state.health.of(federation)
-        if any(self._drop_reason(health[each], now_ms) is None for each in state.unanswered.of(federation)):
+        if state.unanswered.of(federation):
             return False
-        members = sum(
-            each.admitted is not None and self._drop_reason(each, now_ms) is None for each in health.values()
+        quorum = self.settings.min_instances
+        members = (
+            health
+            for health in state.health.of(federation).values()
+            if health.admitted is not None and self._drop_reason(health, now_ms) is None
         )
-        return members >= self.settings.min_instances
+        return sum(1 for _ in islice(members, quorum)) == quorum
 
     def _close_synchronization(
         self, state: CollectionState, federation: str, now_ms: int, step: Step
     ) -> None:
         self._close(state, federation, RoundKind.SYNCHRONIZATION, now_ms, step)
         state.change(federation, deadline_ms=None)
-        for instance_id in list(state.unanswered.of(federation)):
-            state.unanswered.delete(federation, instance_id)
+        state.await_nobody(federation)
         for instance_id, late in list(state.late.of(federation).items()):
             state.late.delete(federation, instance_id)
             if state.update_health(federation, instance_id, late.health):
@@ -257,11 +260,13 @@ class Collection(Worker[CollectionState]):
 
     def _drop_reason(self, health: InstanceHealth, now_ms: int) -> DropReason | None:
         """Return why an instance with an admitted report is not in the cohort."""
-        if health.status not in {Status.ACTIVE, Status.DEGRADED}:
+        if not is_living(health):
             return DropReason.NOT_ACTIVE
+        return DropReason.REPORT_TOO_OLD if self._too_old(health, now_ms) else None
+
+    def _too_old(self, health: InstanceHealth, now_ms: int) -> bool:
         age_ms = now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
-        too_old = age_ms >= self.settings.report_max_age_s * 1000
-        return DropReason.REPORT_TOO_OLD if too_old else None
+        return age_ms >= self.settings.report_max_age_s * 1000
 
 
 def _in_flight(rounds: Rounds, kind: RoundKind) -> int | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from schemas.event import Event
-from schemas.health import InstanceHealth
+from schemas.health import InstanceHealth, Status
 from schemas.rounds import RoundKind
 from workers.fold import Record, State, Table
 
@@ -56,6 +56,11 @@ _LATE = TypeAdapter(Late)
 _RECORD = TypeAdapter(Record)
 
 
+def is_living(health: InstanceHealth) -> bool:
+    """Tell whether an instance is active, if only barely."""
+    return health.status in {Status.ACTIVE, Status.DEGRADED}
+
+
 class CollectionState(State):
     """Health, rounds, covers and requests of a partition's federations."""
 
@@ -66,8 +71,11 @@ class CollectionState(State):
         self.health: Table[InstanceHealth] = Table("health", InstanceHealth, encode=Event.encode)
         #: instance_id -> what arrived after the deadline and counts from the closing on.
         self.late: Table[Late] = Table("late", Late, encode=_LATE.dump_json)
-        #: instance_id -> the admitted sequence known at the opening, until a newer one answers.
+        #: instance_id -> the admitted sequence known at the opening, until a newer one answers: of those that
+        #: are waited for …
         self.unanswered: Table[int] = Table("unanswered", int)
+        #: … and of those that nobody waits for while they are not active.
+        self.absent: Table[int] = Table("absent", int)
         #: kind/instance_id -> the last judged sequence that a completed round of the kind covered.
         self.covered: Table[int] = Table("covered", int)
         #: request_id -> append time of the request.
@@ -77,7 +85,14 @@ class CollectionState(State):
         #: Federations whose rounds something has happened to, and when; empty between two steps.
         self.touched: Table[int] = Table("touched", None)
         super().__init__(
-            self.rounds, self.health, self.late, self.unanswered, self.covered, self.requests, self.waiting
+            self.rounds,
+            self.health,
+            self.late,
+            self.unanswered,
+            self.absent,
+            self.covered,
+            self.requests,
+            self.waiting,
         )
 
     def touch(self, federation: str, now_ms: int) -> None:
@@ -111,6 +126,21 @@ class CollectionState(State):
             self.rounds.put(federation, "", rounds)
         return rounds
 
+    def await_answer(self, health: InstanceHealth, known: int) -> None:
+        """Wait for a report of an instance that is newer than ``known``, as long as it is active."""
+        table = self.unanswered if is_living(health) else self.absent
+        table.put(health.federation, health.instance_id, known)
+
+    def await_nobody(self, federation: str) -> None:
+        """Forget who has not answered."""
+        for table in (self.unanswered, self.absent):
+            for instance_id in list(table.of(federation)):
+                table.delete(federation, instance_id)
+
+    def _answered(self, federation: str, instance_id: str) -> None:
+        self.unanswered.delete(federation, instance_id)
+        self.absent.delete(federation, instance_id)
+
     def judged_sequence(self, health: InstanceHealth) -> int | None:
         """Return the newest sequence of an instance that a result has to answer."""
         if health.judged is not None and health.judged.sequence is not None:
@@ -127,7 +157,7 @@ class CollectionState(State):
         """Take a health record; tell whether it has a judged report that no completed update covers."""
         if health is None:
             self.health.delete(federation, instance_id)
-            self.unanswered.delete(federation, instance_id)
+            self._answered(federation, instance_id)
             for kind in RoundKind:
                 self.covered.delete(federation, f"{kind}/{instance_id}")
             return False
@@ -136,8 +166,12 @@ class CollectionState(State):
             health = health.model_copy(update={"judged": before.judged})
         self.health.put(federation, instance_id, health)
         known = self.unanswered.get(federation, instance_id)
-        if known is not None and health.admitted is not None and health.admitted.sequence > known:
-            self.unanswered.delete(federation, instance_id)
+        if known is None:
+            known = self.absent.get(federation, instance_id)
+        if known is not None:
+            self._answered(federation, instance_id)
+            if health.admitted is None or health.admitted.sequence <= known:
+                self.await_answer(health, known)
         return (before is None or self.judged_sequence(before) != self.judged_sequence(health)) and (
             self.uncovered(RoundKind.UPDATE, health)
         )

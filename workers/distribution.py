@@ -6,7 +6,7 @@ failure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
@@ -32,6 +32,8 @@ class Waiting:
     started_ms: int
     deadline_ms: int
     parts: int
+    #: How many of the awaited instances have not acknowledged.
+    missing: int
 
 
 class DistributionState(State):
@@ -119,10 +121,14 @@ class Distribution(Worker[DistributionState]):
             if reason is None and not straggler:
                 state.awaited.put(federation, instance, False)  # noqa: FBT003
         parts = list(split(detected))
+        waiting = Waiting(
+            detected.round_id, now_ms, deadline_ms, len(parts), len(state.awaited.of(federation))
+        )
         for each in parts:
             state.detected.put(federation, f"{each.part:07d}", each)
-        state.waiting.put(federation, "", Waiting(detected.round_id, now_ms, deadline_ms, len(parts)))
-        self._complete_if_all(state, federation, now_ms, step)
+        state.waiting.put(federation, "", waiting)
+        if waiting.missing == 0:
+            self._complete(state, federation, now_ms, step)
 
     def _acknowledged(self, state: DistributionState, record: Record, step: Step) -> Outcome:
         def authority(address: inbound.Address, _type: str, key_id: str, now_ms: int) -> Reason | None:
@@ -146,12 +152,11 @@ class Distribution(Worker[DistributionState]):
         if acknowledged is None:
             return Outcome.ACCEPTED  # welcome, but nobody waits for a straggler or a newcomer
         state.awaited.put(event.federation, event.instance_id, True)  # noqa: FBT003
-        self._complete_if_all(state, event.federation, record.append_ms, step)
+        waiting = replace(waiting, missing=waiting.missing - 1)
+        state.waiting.put(event.federation, "", waiting)
+        if waiting.missing == 0:
+            self._complete(state, event.federation, record.append_ms, step)
         return Outcome.ACCEPTED
-
-    def _complete_if_all(self, state: DistributionState, federation: str, now_ms: int, step: Step) -> None:
-        if all(state.awaited.of(federation).values()):
-            self._complete(state, federation, now_ms, step)
 
     def _complete(self, state: DistributionState, federation: str, now_ms: int, step: Step) -> None:
         waiting = state.waiting.of(federation)[""]
