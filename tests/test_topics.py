@@ -75,7 +75,9 @@ def test_a_worker_touches_its_inputs_its_outputs_and_its_changelog_once_each() -
 
 
 def test_an_unknown_key_is_refused_with_a_proposal() -> None:
-    (problem,) = broken("    consumers: [privacy]", "    consumer: [privacy]\n    consumers: [privacy]")
+    (problem,) = broken(
+        "    consumers: [privacy, operator]", "    consumer: [privacy]\n    consumers: [privacy]"
+    )
 
     assert problem == "topics.2.consumer is unknown; did you mean consumers?"
 
