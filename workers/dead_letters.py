@@ -59,7 +59,7 @@ def refuse(
         length=len(value),
         digest=_digest(value, context),
         append_ms=record.append_ms,
-        version=_version(),
+        version=code_version(),
         redriven_from=source,
         redrives=redrives,
     )
@@ -75,7 +75,8 @@ def _digest(value: bytes, context: Context) -> str:
 
 
 @cache
-def _version() -> str:
+def code_version() -> str:
+    """Return the version of the installed distribution, which every letter carries."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:  # run from a source tree that is not installed

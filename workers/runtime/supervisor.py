@@ -14,6 +14,7 @@ import structlog
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic, Topics, load
 from workers.fold import Context, State, Worker
+from workers.letter_cap import capped
 from workers.runtime import topology
 from workers.runtime.backoff import Backoff
 from workers.runtime.clock import Clock, SystemClock
@@ -134,10 +135,10 @@ class Process:
         return list(found.values())
 
     def _dispatcher(self, kind: AnyWorker, partitions: dict[str, int]) -> Dispatcher:
-        settings = self._settings
+        settings, capped_kind = self._settings, capped(kind)
 
         def make(number: int) -> Worker[State]:
-            made: Worker[State] = kind(Context(number, partitions, settings))
+            made: Worker[State] = capped_kind(Context(number, partitions, settings))
             return made
 
         def around(dispatcher: Dispatcher) -> Surroundings:
