@@ -51,11 +51,15 @@ def decode(contribution: Contribution) -> Rows:
     Raises ValueError if a column is not as long as the entries say, or a type points at no word.
     """
     count = sum(contribution.entries.rows)
-    rows = np.empty(count, ROW)
-    for field, (column, kind) in _COLUMNS.items():
-        cells = np.frombuffer(pybase64.b64decode(getattr(contribution, column), validate=True), kind)
+    columns = {
+        field: np.frombuffer(pybase64.b64decode(getattr(contribution, column), validate=True), kind)
+        for field, (column, kind) in _COLUMNS.items()
+    }
+    for field, cells in columns.items():
         if len(cells) != count:
-            raise ValueError(f"the column {column} has {len(cells)} rows, the entries have {count}")
+            raise ValueError(f"the column {field} has {len(cells)} rows, the entries have {count}")
+    rows = np.empty(count, ROW)
+    for field, cells in columns.items():
         rows[field] = cells
     if count and int(rows["pattern_type"].max()) >= len(contribution.pattern_types):
         raise ValueError("a pattern type points at no word")

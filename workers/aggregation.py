@@ -14,13 +14,15 @@ from learning.cells import Cells, Members
 from learning.partial import partial
 from learning.release import Release, releases
 from schemas.aggregation import BarrierInstances, PartialAggregate, RoundBarrier
-from schemas.columns import ROW
+from schemas.columns import ROW, Rows, decode
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
+from schemas.reasons import Reason
 from schemas.reports import Contribution
 from schemas.rounds import ReleaseCounts, RoundKind
 from workers.aggregation_state import AggregationState
-from workers.fold import Emit, Outcome, Record, Step, Worker
-from workers.handover import concatenated, count_of_parts, emit, read, rows_of_part, sliced
+from workers.fold import Emit, Outcome, Record, Step
+from workers.handover import concatenated, count_of_parts, emit, rows_of_part, sliced
+from workers.internal import Malformed, OneByOne, read
 from workers.sums import column_sums, library_columns, members
 
 #: So many emerged patterns of a bucket are named.
@@ -31,7 +33,7 @@ class OutsideWindowError(LookupError):
     """Raised when a contribution that a barrier weighs is gone: the round cannot be computed again."""
 
 
-class Aggregation(Worker[AggregationState]):
+class Aggregation(OneByOne[AggregationState]):
     """From contributions and barriers to partials and knowledge, in one bucket."""
 
     name = "aggregation"
@@ -43,25 +45,21 @@ class Aggregation(Worker[AggregationState]):
         """Return the empty state."""
         return AggregationState()
 
-    def step(self, state: AggregationState, records: Sequence[Record]) -> Step:
-        """Keep contributions; answer every barrier that is whole.
+    def take(self, state: AggregationState, record: Record, step: Step) -> Outcome:
+        """Keep a contribution; answer the barrier that the record makes whole.
 
         Raises OutsideWindowError.
         """
-        step = Step()
-        for record in records:
-            event = read(record, Contribution, RoundBarrier)
-            outcome = Outcome.ACCEPTED
-            if isinstance(event, Contribution):
-                outcome = Outcome.ACCEPTED if state.take(event) else Outcome.DUPLICATE
-            elif isinstance(event, RoundBarrier):
-                if state.barriers.seen(event):
-                    outcome = Outcome.DUPLICATE
-                elif (parts := state.barriers.take(event)) is not None:
-                    instances = concatenated([part.instances for part in parts])
-                    self._answer(state, event, instances, record.append_ms, step)
-            step.handled[record.topic, outcome] += 1
-        return step
+        event = read(record, Contribution, RoundBarrier)
+        if isinstance(event, Contribution):
+            return Outcome.ACCEPTED if state.take(event, _rows(event)) else Outcome.DUPLICATE
+        if isinstance(event, RoundBarrier):
+            if state.barriers.seen(event):
+                return Outcome.DUPLICATE
+            if (parts := state.barriers.take(event)) is not None:
+                instances = concatenated([part.instances for part in parts])
+                self._answer(state, event, instances, record.append_ms, step)
+        return Outcome.ACCEPTED
 
     def _answer(
         self,
@@ -141,6 +139,13 @@ class Aggregation(Worker[AggregationState]):
             patterns=len(released),
         )
         yield known(mark, f"mark/{federation}", "mark")
+
+
+def _rows(contribution: Contribution) -> Rows:
+    try:
+        return decode(contribution)
+    except ValueError:
+        raise Malformed(Reason.INVALID_VALUE) from None
 
 
 def _known(state: AggregationState, barrier: RoundBarrier, release: Release) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.aggregation import RoundBarrier
-from schemas.columns import decode
+from schemas.columns import Rows
 from schemas.reports import Contribution
 from workers.fold import State, Table
 from workers.handover import Parts
@@ -54,11 +54,10 @@ class AggregationState(State):
         self.released: Table[tuple[str | int | float, ...]] = Table("released", tuple[str | int | float, ...])
         super().__init__(*self.barriers.tables(), self.named, self.newer, self.words, self.released)
 
-    def take(self, contribution: Contribution) -> bool:
-        """Keep the entries of a contribution until a barrier names them; False: all of them are known."""
+    def take(self, contribution: Contribution, rows: Rows) -> bool:
+        """Keep what a contribution brings until a barrier names it; False: all of it is known."""
         federation, entries = contribution.federation, contribution.entries
         fresh = False
-        rows = decode(contribution)
         rows["pattern_type"] = self._codes(federation, contribution.pattern_types)[rows["pattern_type"]]
         end = 0
         for instance, sequence, count, removed in zip(

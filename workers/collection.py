@@ -23,8 +23,9 @@ from schemas.reasons import DropReason
 from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
 from workers.abandonment import abandon
 from workers.collection_state import CollectionState, Late, Rounds, is_living
-from workers.fold import Context, Outcome, Record, Step, Worker
-from workers.handover import emit, hand_over, read
+from workers.fold import Context, Outcome, Record, Step
+from workers.handover import emit, hand_over
+from workers.internal import OneByOne, read, read_health
 from workers.requests import Requests
 
 #: A round of updates takes at most a fifth of the time: the next one waits four times as long as it took …
@@ -34,7 +35,7 @@ PACE = 4
 MS_PER_INSTANCE = 1
 
 
-class Collection(Worker[CollectionState]):
+class Collection(OneByOne[CollectionState]):
     """From health, requests and time to CollectionCompleted, or RoundAbandoned below the quorum."""
 
     name = "collection"
@@ -53,21 +54,19 @@ class Collection(Worker[CollectionState]):
 
     def step(self, state: CollectionState, records: Sequence[Record]) -> Step:
         """Take all records, health first, then open and close the rounds that they call for."""
-        step = Step()
-        healths = [record for record in records if record.topic == InstanceHealth.topic]
-        for record in healths:
-            step.handled[record.topic, self._health(state, record)] += 1
-        for federation in state.touched.federations():
-            self._requests.look_again(state, federation, state.touched.of(federation)[""], step)
-        for record in records:
-            if record.topic == SynchronizationRequested.topic:
-                self._requests.take(state, record, step)
-            elif record.topic == RoundEvent.topic:
-                step.handled[record.topic, self._result(state, record)] += 1
+        step = super().step(state, records)
         for federation in state.touched.federations():
             self._advance(state, federation, state.touched.of(federation)[""], step, by_time=False)
             state.touched.delete(federation)
         return step
+
+    def take(self, state: CollectionState, record: Record, step: Step) -> Outcome | None:
+        """Fold one record: the health of an instance, a request, or what became of a round."""
+        if record.topic == InstanceHealth.topic:
+            return self._health(state, record, step)
+        if record.topic == SynchronizationRequested.topic:
+            return self._requests.take(state, record, step)
+        return self._result(state, record)
 
     def deadline(self, state: CollectionState) -> int | None:
         """Return the earliest closing, window, waiting update or waiting request of all federations."""
@@ -86,16 +85,30 @@ class Collection(Worker[CollectionState]):
                 state.touched.delete(federation)
         return step
 
-    def _health(self, state: CollectionState, record: Record) -> Outcome:
-        health = None if record.value is None else read(record, InstanceHealth)
-        federation, instance_id = (record.key or b"").decode().split("/", 1)
+    def _health(self, state: CollectionState, record: Record, step: Step) -> Outcome:
+        federation, instance_id, health = read_health(record)
         rounds = state.see(federation, record.append_ms)
         if rounds.deadline_ms is not None and record.append_ms >= rounds.deadline_ms:
             state.late.put(federation, instance_id, Late(health))
-        elif state.update_health(federation, instance_id, health):
-            state.change(federation, update_due=True)
+        else:
+            self._know(state, federation, instance_id, health, now_ms=record.append_ms, step=step)
         state.touch(federation, record.append_ms)
         return Outcome.ACCEPTED
+
+    def _know(
+        self,
+        state: CollectionState,
+        federation: str,
+        instance_id: str,
+        health: InstanceHealth | None,
+        *,
+        now_ms: int,
+        step: Step,
+    ) -> None:
+        """Take what is known of an instance now."""
+        if state.update_health(federation, instance_id, health):
+            state.change(federation, update_due=True)
+        self._requests.look_again(state, federation, instance_id, now_ms, step)
 
     def _result(self, state: CollectionState, record: Record) -> Outcome:
         event = read(record, ConvergenceUpdated, SynchronizationCompleted, RoundAbandoned)
@@ -201,8 +214,7 @@ class Collection(Worker[CollectionState]):
         state.await_nobody(federation)
         for instance_id, late in list(state.late.of(federation).items()):
             state.late.delete(federation, instance_id)
-            if state.update_health(federation, instance_id, late.health):
-                state.change(federation, update_due=True)
+            self._know(state, federation, instance_id, late.health, now_ms=now_ms, step=step)
 
     def _close(
         self, state: CollectionState, federation: str, kind: RoundKind, now_ms: int, step: Step

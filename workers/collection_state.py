@@ -80,7 +80,7 @@ class CollectionState(State):
         self.covered: Table[int] = Table("covered", int)
         #: request_id -> append time of the request.
         self.requests: Table[int] = Table("requests", int)
-        #: offset -> a request whose key is not known yet.
+        #: who asks/offset -> a request whose key is not known yet.
         self.waiting: Table[Record] = Table("waiting", Record, encode=_RECORD.dump_json)
         #: Federations whose rounds something has happened to, and when; empty between two steps.
         self.touched: Table[int] = Table("touched", None)

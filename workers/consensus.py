@@ -17,18 +17,18 @@ from schemas.rounds import (
     RoundKind,
     ValidationCompleted,
 )
-from workers.fold import Emit, Outcome, Record, State, Step, Table, Worker
+from workers.fold import Emit, Outcome, Record, State, Step, Table
 from workers.handover import (
     Parts,
     concatenated,
     count_of_parts,
     hand_over,
     join,
-    read,
     rows_of_part,
     sliced,
     split,
 )
+from workers.internal import OneByOne, read
 from workers.sums import learned, library_columns, spread
 
 #: Participation looks at so many completed synchronizations.
@@ -72,7 +72,7 @@ class ConsensusState(State):
         )
 
 
-class Consensus(Worker[ConsensusState]):
+class Consensus(OneByOne[ConsensusState]):
     """From ValidationCompleted to barriers, and from the partials of all buckets to AggregationCompleted."""
 
     name = "consensus"
@@ -83,21 +83,17 @@ class Consensus(Worker[ConsensusState]):
         """Return the empty state."""
         return ConsensusState()
 
-    def step(self, state: ConsensusState, records: Sequence[Record]) -> Step:
-        """Cut every validated round, and complete those that all buckets have answered."""
-        step = Step()
-        for record in records:
-            event = read(record, ValidationCompleted, PartialAggregate)
-            outcome = Outcome.ACCEPTED
-            if isinstance(event, PartialAggregate):
-                outcome = self._answered(state, event, record.append_ms, step)
-            elif isinstance(event, ValidationCompleted):
-                if state.validated.seen(event):
-                    outcome = Outcome.DUPLICATE
-                elif (parts := state.validated.take(event)) is not None:
-                    self._cut(state, join(parts), record.append_ms, step)
-            step.handled[record.topic, outcome] += 1
-        return step
+    def take(self, state: ConsensusState, record: Record, step: Step) -> Outcome:
+        """Cut the validated round that the record makes whole, or complete the one that it answers."""
+        event = read(record, ValidationCompleted, PartialAggregate)
+        if isinstance(event, PartialAggregate):
+            return self._answered(state, event, record.append_ms, step)
+        if isinstance(event, ValidationCompleted):
+            if state.validated.seen(event):
+                return Outcome.DUPLICATE
+            if (parts := state.validated.take(event)) is not None:
+                self._cut(state, join(parts), record.append_ms, step)
+        return Outcome.ACCEPTED
 
     def _cut(self, state: ConsensusState, validated: ValidationCompleted, now_ms: int, step: Step) -> None:
         federation = validated.federation

@@ -1,6 +1,6 @@
 """The detection phase: scores, the four criteria, and what emerged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from learning.criteria import Thresholds, converged, judge
@@ -16,8 +16,9 @@ from schemas.rounds import (
     Phase,
     RoundKind,
 )
-from workers.fold import Emit, Outcome, Record, State, Step, Worker
-from workers.handover import Parts, emit, hand_over, join, read
+from workers.fold import Emit, Outcome, Record, State, Step
+from workers.handover import Parts, emit, hand_over, join
+from workers.internal import OneByOne, read
 from workers.results import result_parts
 from workers.sums import cohort_rows, learned, members, spread
 
@@ -30,7 +31,7 @@ class DetectionState(State):
         super().__init__(*self.aggregations.tables())
 
 
-class Detection(Worker[DetectionState]):
+class Detection(OneByOne[DetectionState]):
     """From AggregationCompleted to DetectionCompleted; an update ends here, with ConvergenceUpdated."""
 
     name = "detection"
@@ -41,24 +42,20 @@ class Detection(Worker[DetectionState]):
         """Return the empty state."""
         return DetectionState()
 
-    def step(self, state: DetectionState, records: Sequence[Record]) -> Step:
-        """Score every aggregation that is whole."""
-        step = Step()
-        for record in records:
-            part = read(record, AggregationCompleted)
-            outcome = Outcome.ACCEPTED
-            if part is not None and state.aggregations.seen(part):
-                outcome = Outcome.DUPLICATE
-            elif part is not None and (parts := state.aggregations.take(part)) is not None:
-                now_ms = record.append_ms
-                detected = _detect(join(parts), now_ms)
-                step.emits += hand_over(self.context, detected, Phase.DETECTION, now_ms)
-                if detected.kind is RoundKind.UPDATE:
-                    step.emits += self._update(detected, now_ms)
-                else:
-                    step.emits += self._emerged(detected, now_ms)
-            step.handled[record.topic, outcome] += 1
-        return step
+    def take(self, state: DetectionState, record: Record, step: Step) -> Outcome:
+        """Score the aggregation that the record makes whole."""
+        part = read(record, AggregationCompleted)
+        if part is None:
+            return Outcome.ACCEPTED
+        if state.aggregations.seen(part):
+            return Outcome.DUPLICATE
+        if (parts := state.aggregations.take(part)) is not None:
+            now_ms = record.append_ms
+            detected = _detect(join(parts), now_ms)
+            step.emits += hand_over(self.context, detected, Phase.DETECTION, now_ms)
+            is_update = detected.kind is RoundKind.UPDATE
+            step.emits += (self._update if is_update else self._emerged)(detected, now_ms)
+        return Outcome.ACCEPTED
 
     def _update(self, detected: DetectionCompleted, now_ms: int) -> Iterator[Emit]:
         for fields in result_parts(detected, now_ms, covered_only=True):

@@ -5,7 +5,6 @@ are the instances that answered the announcement of the round; a missing acknowl
 failure.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
@@ -18,8 +17,9 @@ from schemas.knowledge import KnowledgeAcknowledged
 from schemas.reasons import Reason
 from schemas.rounds import DetectionCompleted, DistributionCompleted, Phase, RoundKind
 from workers import dead_letters, inbound
-from workers.fold import Outcome, Record, State, Step, Table, Worker
-from workers.handover import Parts, emit, hand_over, join, read, split
+from workers.fold import Outcome, Record, State, Step, Table
+from workers.handover import Parts, emit, hand_over, join, split
+from workers.internal import OneByOne, read, read_health
 
 _KEYS: TypeAdapter[tuple[PublicKey, ...]] = TypeAdapter(tuple[PublicKey, ...])
 
@@ -51,7 +51,7 @@ class DistributionState(State):
         super().__init__(*self.detections.tables(), self.keys, self.waiting, self.detected, self.awaited)
 
 
-class Distribution(Worker[DistributionState]):
+class Distribution(OneByOne[DistributionState]):
     """From DetectionCompleted of a synchronization and acknowledgements to DistributionCompleted."""
 
     name = "distribution"
@@ -63,18 +63,13 @@ class Distribution(Worker[DistributionState]):
         """Return the empty state."""
         return DistributionState()
 
-    def step(self, state: DistributionState, records: Sequence[Record]) -> Step:
+    def take(self, state: DistributionState, record: Record, step: Step) -> Outcome:
         """Take keys, announce what was detected, complete what everybody has acknowledged."""
-        step = Step()
-        for record in sorted(records, key=lambda each: each.topic != InstanceHealth.topic):
-            if record.topic == InstanceHealth.topic:
-                outcome = _health(state, record)
-            elif record.topic == KnowledgeAcknowledged.topic:
-                outcome = self._acknowledged(state, record, step)
-            else:
-                outcome = self._detected(state, record, step)
-            step.handled[record.topic, outcome] += 1
-        return step
+        if record.topic == InstanceHealth.topic:
+            return _health(state, record)
+        if record.topic == KnowledgeAcknowledged.topic:
+            return self._acknowledged(state, record, step)
+        return self._detected(state, record, step)
 
     def deadline(self, state: DistributionState) -> int | None:
         """Return the earliest deadline of all federations."""
@@ -181,8 +176,7 @@ class Distribution(Worker[DistributionState]):
 
 
 def _health(state: DistributionState, record: Record) -> Outcome:
-    federation, instance_id = (record.key or b"").decode().split("/", 1)
-    health = None if record.value is None else read(record, InstanceHealth)
+    federation, instance_id, health = read_health(record)
     if health is None:
         state.keys.delete(federation, instance_id)
     elif state.keys.get(federation, instance_id) != health.public_keys:

@@ -7,16 +7,14 @@ a table.
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from schemas.aggregation import RoundBarrier
 from schemas.event import MAX_PART_ROWS, Columns, Event
 from schemas.rounds import HandOver, Phase
-from workers import inbound
-from workers.fold import Context, Emit, Record, Table
+from workers.fold import Context, Emit, Table
 
 C = TypeVar("C", bound=Columns)
-E = TypeVar("E", bound=Event)
 H = TypeVar("H", bound=HandOver)
 P = TypeVar("P", bound=HandOver | RoundBarrier)
 
@@ -133,15 +131,3 @@ def emit(context: Context, event: Event, key: str | None, event_id: str, time_ms
     """Return the emit of an event whose topic is partitioned by federation."""
     partition = context.federation_partition(event.topic, event.federation)
     return Emit(event.topic, partition, key, event, event_id, time_ms)
-
-
-def read(record: Record, *types: type[E]) -> E | None:
-    """Return the event of an internal record, or None if it is of a type that the worker does not look at.
-
-    The type is in a header, so that what concerns other phases is not parsed.
-    """
-    wanted = {event.__name__.encode() for event in types}
-    if dict(record.headers).get("ce_type") not in wanted:
-        return None
-    _, event = inbound.internal(record)
-    return cast("E", event)

@@ -5,7 +5,6 @@ statuses stay, and silence counts from when it looks again. So a stalled or rest
 the world dead.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -17,8 +16,9 @@ from schemas.instances import Heartbeat, InstanceRegistered
 from schemas.reasons import Reason, RowReason
 from schemas.reports import Admission
 from workers import dead_letters, inbound, registry
-from workers.fold import Context, Emit, Outcome, Record, State, Step, Table, Worker
+from workers.fold import Context, Emit, Outcome, Record, State, Step, Table
 from workers.inbound import Refusal
+from workers.internal import OneByOne, read
 from workers.registry import Change, Registration
 from workers.vitals import Accounting, Vitals
 
@@ -45,7 +45,7 @@ class HealthState(State):
         super().__init__(self.registrations, self.vitals, self.observer)
 
 
-class Health(Worker[HealthState]):
+class Health(OneByOne[HealthState]):
     """Registrations, heartbeats and admissions in; InstanceHealth out."""
 
     name: ClassVar[str] = "health"
@@ -62,18 +62,13 @@ class Health(Worker[HealthState]):
         """Return the empty state."""
         return HealthState()
 
-    def step(self, state: HealthState, records: Sequence[Record]) -> Step:
-        """Fold a batch: its registrations first, then the signs of life in their order."""
-        step = Step()
-        for record in records:
-            if record.topic == InstanceRegistered.topic:
-                self._register(state, record, step)
-        for record in records:
-            if record.topic == Heartbeat.topic:
-                step.handled[record.topic, self._beat(state, record, step)] += 1
-            elif record.topic == Admission.topic:
-                step.handled[record.topic, self._admission(state, record, step)] += 1
-        return step
+    def take(self, state: HealthState, record: Record, step: Step) -> Outcome:
+        """Fold one record: a registration, or a sign of life."""
+        if record.topic == InstanceRegistered.topic:
+            return self._register(state, record, step)
+        if record.topic == Heartbeat.topic:
+            return self._beat(state, record, step)
+        return self._admission(state, record, step)
 
     def deadline(self, state: HealthState) -> int | None:
         """Return when to look next: at once after a restore."""
@@ -99,15 +94,13 @@ class Health(Worker[HealthState]):
                     self._change(state, registration, after, step, cause=f"tick/{now_ms}", now_ms=now_ms)
         return step
 
-    def _register(self, state: HealthState, record: Record, step: Step) -> None:
+    def _register(self, state: HealthState, record: Record, step: Step) -> Outcome:
         change = registry.register(state.registrations, record, self.context)
         if isinstance(change, Refusal):
             # The privacy worker reads the same record, and writes its dead letter.
-            step.handled[record.topic, Outcome.DEAD_LETTERED] += 1
-            return
-        step.handled[record.topic, Outcome.ACCEPTED if isinstance(change, Change) else change] += 1
+            return Outcome.DEAD_LETTERED
         if not isinstance(change, Change):
-            return
+            return change
         federation, instance_id = change.federation, change.instance_id
         before = state.vitals.get(federation, instance_id)
         period_ms = change.after.registered.heartbeat_period_s * 1000
@@ -116,10 +109,11 @@ class Health(Worker[HealthState]):
             rest = Vitals(period_ms, beat_sequence=before.beat_sequence if before else -1)
             state.vitals.put(federation, instance_id, rest)
             step.emits.append(self._emit(change.after, None, _cause(record), record.append_ms))
-            return
+            return Outcome.ACCEPTED
         vitals = replace(before, period_ms=period_ms) if before else Vitals(period_ms)
         state.vitals.put(federation, instance_id, vitals)
         step.emits.append(self._emit(change.after, vitals, _cause(record), record.append_ms))
+        return Outcome.ACCEPTED
 
     def _beat(self, state: HealthState, record: Record, step: Step) -> Outcome:
         authority = registry.key_of_instance(state.registrations)
@@ -140,9 +134,9 @@ class Health(Worker[HealthState]):
         return Outcome.ACCEPTED
 
     def _admission(self, state: HealthState, record: Record, step: Step) -> Outcome:
-        _, event = inbound.internal(record)
-        if not isinstance(event, Admission):
-            raise TypeError(f"no admission: {type(event).__name__}")
+        event = read(record, Admission)
+        if event is None:
+            return Outcome.ACCEPTED  # there is no other type on the topic
         registration, before = self._known(state, event.federation, event.instance_id)
         if registration is None or before is None:
             return Outcome.STALE  # the instance has left since its report was judged

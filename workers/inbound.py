@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from schemas import cloudevents, signing
-from schemas.catalogue import EVENTS
 from schemas.cloudevents import Envelope
-from schemas.dead_letters import DeadLetter
-from schemas.event import MAX_RECORD_BYTES, Event, Inbound
+from schemas.event import MAX_RECORD_BYTES, Inbound
 from schemas.instances import PublicKey
 from schemas.partitioning import key_partition
 from schemas.reasons import Reason
@@ -169,20 +167,6 @@ def registered_key(keys: Iterable[PublicKey], key_id: str, now_ms: int) -> Reaso
                 return Reason.REVOKED_KEY
             return None if key.valid_at(now_ms) else Reason.KEY_NOT_VALID
     return Reason.UNKNOWN_KEY
-
-
-def internal(record: Record) -> tuple[Envelope, Event | DeadLetter]:
-    """Return the event of a record that one of our own workers wrote.
-
-    Raises ValueError if it is none: then somebody else writes where only workers may: the task must end.
-    """
-    if record.value is None:
-        raise ValueError(f"a tombstone at {record.topic}/{record.partition}/{record.offset}")
-    envelope = cloudevents.read(record.headers, record.value)
-    model = EVENTS.get(envelope.type)
-    if model is None or model.topic != record.topic:
-        raise ValueError(f"no event of {record.topic}: {envelope.type}")
-    return envelope, model.model_validate_json(envelope.data)
 
 
 def _address(key: bytes | None) -> Address | None:

@@ -41,24 +41,31 @@ class Requests:
         self._settings = context.settings
         self._stage = stage
 
-    def take(self, state: CollectionState, record: Record, step: Step) -> None:
-        """Settle a request, or let it wait."""
+    def take(self, state: CollectionState, record: Record, step: Step) -> Outcome | None:
+        """Settle a request, or let it wait (None)."""
         opened = self._open(record)
         if isinstance(opened, Refusal):
-            self._refuse(record, opened.reason, opened.federation, step)
-        elif self._may_become_known(state, opened, record):
-            state.waiting.put(opened.event.federation, f"{record.offset:020d}", record)
-        else:
-            self._settle(state, record, opened, record.append_ms, step)
+            return self._refuse(record, opened.reason, opened.federation, step)
+        if not self._may_become_known(state, opened, record):
+            return self._settle(state, record, opened, record.append_ms, step)
+        request = opened.event
+        state.waiting.put(request.federation, f"{request.requested_by}/{record.offset:020d}", record)
+        return None
 
-    def look_again(self, state: CollectionState, federation: str, now_ms: int, step: Step) -> None:
-        """Settle the requests that waited for what is known now."""
-        self._settle_waiting(state, federation, now_ms, step, overdue=False)
+    def look_again(
+        self, state: CollectionState, federation: str, instance_id: str, now_ms: int, step: Step
+    ) -> None:
+        """Settle the requests that waited for what is known of an instance now."""
+        for key, record in sorted(state.waiting.of(federation).items()):
+            if key.startswith(f"{instance_id}/"):
+                self._settle_waiting(state, key, record, now_ms, step)
 
     def expire(self, state: CollectionState, now_ms: int, step: Step) -> None:
         """Settle the requests that have waited long enough."""
         for federation in state.waiting.federations():
-            self._settle_waiting(state, federation, now_ms, step, overdue=True)
+            for key, record in sorted(state.waiting.of(federation).items()):
+                if record.append_ms + WAIT_MS <= now_ms:
+                    self._settle_waiting(state, key, record, now_ms, step)
 
     def deadline(self, state: CollectionState) -> int | None:
         """Return when the first waiting request has waited long enough (Unix ms), or None."""
@@ -68,16 +75,15 @@ class Requests:
         )
 
     def _settle_waiting(
-        self, state: CollectionState, federation: str, now_ms: int, step: Step, *, overdue: bool
+        self, state: CollectionState, key: str, record: Record, now_ms: int, step: Step
     ) -> None:
-        for key, record in sorted(state.waiting.of(federation).items()):
-            opened = self._open(record)
-            if isinstance(opened, Refusal):
-                raise TypeError(f"a refused request waits: {opened.reason}")
-            known = self._authority(state, opened, record.append_ms) is not Reason.UNKNOWN_KEY
-            if known or (overdue and record.append_ms + WAIT_MS <= now_ms):
-                state.waiting.delete(federation, key)
-                self._settle(state, record, opened, now_ms, step)
+        opened = self._open(record)
+        if isinstance(opened, Refusal):
+            raise TypeError(f"a refused request waits: {opened.reason}")
+        known = self._authority(state, opened, record.append_ms) is not Reason.UNKNOWN_KEY
+        if known or record.append_ms + WAIT_MS <= now_ms:
+            state.waiting.delete(opened.event.federation, key)
+            step.handled[record.topic, self._settle(state, record, opened, now_ms, step)] += 1
 
     def _open(self, record: Record) -> Opened[SynchronizationRequested] | Refusal:
         if len(record.value or b"") > MAX_REQUEST_BYTES:
@@ -122,20 +128,19 @@ class Requests:
         opened: Opened[SynchronizationRequested],
         now_ms: int,
         step: Step,
-    ) -> None:
+    ) -> Outcome:
         request = opened.event
         federation, taken = request.federation, state.requests.of(request.federation)
-        reason = self._authority(state, opened, record.append_ms)
         if request.request_id in taken:
-            step.handled[record.topic, Outcome.DUPLICATE] += 1
-        elif reason is not None:
-            self._refuse(record, reason, federation, step)
-        elif sum(at > now_ms - _MINUTE_MS for at in taken.values()) >= REQUESTS_PER_MINUTE:
-            self._refuse(record, Reason.RATE_LIMITED, federation, step)
-        else:
-            state.ask(federation, request.request_id, now_ms, forget_before_ms=now_ms - REQUEST_MEMORY_MS)
-            step.handled[record.topic, Outcome.ACCEPTED] += 1
+            return Outcome.DUPLICATE
+        reason = self._authority(state, opened, record.append_ms)
+        if reason is None and sum(at > now_ms - _MINUTE_MS for at in taken.values()) >= REQUESTS_PER_MINUTE:
+            reason = Reason.RATE_LIMITED
+        if reason is not None:
+            return self._refuse(record, reason, federation, step)
+        state.ask(federation, request.request_id, now_ms, forget_before_ms=now_ms - REQUEST_MEMORY_MS)
+        return Outcome.ACCEPTED
 
-    def _refuse(self, record: Record, reason: Reason, federation: str | None, step: Step) -> None:
+    def _refuse(self, record: Record, reason: Reason, federation: str | None, step: Step) -> Outcome:
         step.emits.append(dead_letters.refuse(record, reason, self._stage, self._context, federation))
-        step.handled[record.topic, Outcome.DEAD_LETTERED] += 1
+        return Outcome.DEAD_LETTERED

@@ -1,7 +1,5 @@
 """The validation phase: drops what cannot count, caps the weights, and checks the quorum again."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from learning.weights import cap
@@ -17,8 +15,9 @@ from schemas.rounds import (
     ValidationCompleted,
 )
 from workers.abandonment import abandon
-from workers.fold import Outcome, Record, State, Step, Worker
-from workers.handover import Parts, hand_over, join, read
+from workers.fold import Outcome, Record, State, Step
+from workers.handover import Parts, hand_over, join
+from workers.internal import OneByOne, read
 
 
 class ValidationState(State):
@@ -29,7 +28,7 @@ class ValidationState(State):
         super().__init__(*self.collections.tables())
 
 
-class Validation(Worker[ValidationState]):
+class Validation(OneByOne[ValidationState]):
     """From CollectionCompleted to ValidationCompleted, or RoundAbandoned below the quorum."""
 
     name = "validation"
@@ -40,18 +39,16 @@ class Validation(Worker[ValidationState]):
         """Return the empty state."""
         return ValidationState()
 
-    def step(self, state: ValidationState, records: Sequence[Record]) -> Step:
-        """Validate every collection that is whole."""
-        step = Step()
-        for record in records:
-            part = read(record, CollectionCompleted)
-            outcome = Outcome.ACCEPTED
-            if part is not None and state.collections.seen(part):
-                outcome = Outcome.DUPLICATE
-            elif part is not None and (parts := state.collections.take(part)) is not None:
-                self._validate(join(parts), record.append_ms, step)
-            step.handled[record.topic, outcome] += 1
-        return step
+    def take(self, state: ValidationState, record: Record, step: Step) -> Outcome:
+        """Validate the collection that the record makes whole."""
+        part = read(record, CollectionCompleted)
+        if part is None:
+            return Outcome.ACCEPTED
+        if state.collections.seen(part):
+            return Outcome.DUPLICATE
+        if (parts := state.collections.take(part)) is not None:
+            self._validate(join(parts), record.append_ms, step)
+        return Outcome.ACCEPTED
 
     def _validate(self, collected: CollectionCompleted, now_ms: int, step: Step) -> None:
         instances = validated(collected.instances, collected.configuration)

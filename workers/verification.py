@@ -1,14 +1,15 @@
 """The verification phase: the public result of a synchronization, with its durations and warnings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from schemas.convergence import SynchronizationCompleted
 from schemas.rounds import DistributionCompleted, Phase
 from workers.abandonment import dropped_counts
-from workers.fold import Emit, Outcome, Record, State, Step, Worker
-from workers.handover import Parts, emit, join, read
+from workers.fold import Emit, Outcome, Record, State, Step
+from workers.handover import Parts, emit, join
+from workers.internal import OneByOne, read
 from workers.results import result_parts
 
 #: Against c colluding organisations a release threshold of k protects as k - c would; below this it is thin.
@@ -23,7 +24,7 @@ class VerificationState(State):
         super().__init__(*self.distributions.tables())
 
 
-class Verification(Worker[VerificationState]):
+class Verification(OneByOne[VerificationState]):
     """From DistributionCompleted to SynchronizationCompleted."""
 
     name = "verification"
@@ -34,18 +35,16 @@ class Verification(Worker[VerificationState]):
         """Return the empty state."""
         return VerificationState()
 
-    def step(self, state: VerificationState, records: Sequence[Record]) -> Step:
-        """Publish the result of every distribution that is whole."""
-        step = Step()
-        for record in records:
-            part = read(record, DistributionCompleted)
-            outcome = Outcome.ACCEPTED
-            if part is not None and state.distributions.seen(part):
-                outcome = Outcome.DUPLICATE
-            elif part is not None and (parts := state.distributions.take(part)) is not None:
-                step.emits += self._publish(join(parts), record.append_ms)
-            step.handled[record.topic, outcome] += 1
-        return step
+    def take(self, state: VerificationState, record: Record, step: Step) -> Outcome:
+        """Publish the result of the distribution that the record makes whole."""
+        part = read(record, DistributionCompleted)
+        if part is None:
+            return Outcome.ACCEPTED
+        if state.distributions.seen(part):
+            return Outcome.DUPLICATE
+        if (parts := state.distributions.take(part)) is not None:
+            step.emits += self._publish(join(parts), record.append_ms)
+        return Outcome.ACCEPTED
 
     def _publish(self, distributed: DistributionCompleted, now_ms: int) -> Iterator[Emit]:
         instances = distributed.instances

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import cloudevents
 from schemas.dead_letters import DeadLetter
 from schemas.event import MAX_RECORD_BYTES, MAX_REPORT_ROWS
 from schemas.instances import Heartbeat
 from schemas.partitioning import key_partition
 from schemas.reasons import Reason
-from schemas.reports import Admission, PatternReport, Position
+from schemas.reports import PatternReport
 from tests.deployments import NOW_MS, Instance, context, key_of
 from workers import dead_letters, inbound, parsing
 from workers.fold import Record
@@ -276,22 +275,3 @@ def test_the_digest_of_a_dead_letter_depends_on_the_key() -> None:
         assert isinstance(emit.event, DeadLetter)
         digests.add(emit.event.digest)
     assert len(digests) == 2
-
-
-def test_an_internal_record_is_read_and_a_foreign_one_ends_the_task() -> None:
-    event = Admission(
-        federation="default",
-        instance_id="alpha",
-        sequence=1,
-        received=0,
-        accepted=0,
-        rejected={},
-        outcome="admitted",
-        position=Position(topic="flc.reports.v1", partition=0, offset=0),
-        registration_offset=0,
-    )
-    headers = cloudevents.headers("1", "Admission", "/flc/privacy/0", NOW_MS)
-    record = Record(Admission.topic, 0, 0, NOW_MS, b"default/alpha", event.encode(), headers)
-    assert inbound.internal(record)[1] == event
-    with pytest.raises(ValueError, match="no event of"):
-        inbound.internal(replace(record, topic="flc.health.v1"))
