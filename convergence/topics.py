@@ -46,13 +46,20 @@ async def poll(reader: Reader, timeout_s: float) -> list[Record]:
         return []
 
 
-async def everything(bus: Bus, partitions: Collection[TopicPartition]) -> AsyncIterator[Record]:
+async def everything(
+    bus: Bus, partitions: Collection[TopicPartition], between_ms: tuple[int, int] | None = None
+) -> AsyncIterator[Record]:
     """Yield what is on the partitions, from their beginnings to the ends that they have now.
 
-    Raises Unavailable if it does not get there.
+    ``between_ms``: only what was appended between two moments (Unix ms, broker time), both included. Raises
+    Unavailable if it does not get there.
     """
-    ends = await bus.end_offsets(partitions)
-    beginnings = await bus.beginning_offsets(partitions)
+    if between_ms is None:
+        ends = await bus.end_offsets(partitions)
+        beginnings = await bus.beginning_offsets(partitions)
+    else:
+        ends = await bus.offsets_at(partitions, between_ms[1] + 1)
+        beginnings = await bus.offsets_at(partitions, between_ms[0])
     reader = await bus.reader(beginnings)
     try:
         loop = asyncio.get_running_loop()

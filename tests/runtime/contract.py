@@ -11,11 +11,13 @@ import pytest
 
 from schemas.topics import APPEND_TIME, TIMESTAMP_TYPE
 from workers.fold import Record
+from workers.runtime.clock import unix_ms
 from workers.runtime.port import (
     Bus,
     BusError,
     Consumer,
     Fenced,
+    GroupDescription,
     Message,
     OffsetLost,
     Reader,
@@ -469,6 +471,30 @@ class BusContract:
         await until(lambda: len(first.owned()) == 2, first)
 
         assert first.owned() == every(2, topic)
+
+    async def test_a_group_shows_what_its_members_own_and_what_was_committed_when(self, bus: Bus) -> None:
+        topic = await new_topic(bus)
+        group = unique("group")
+        assert await bus.group(group) == GroupDescription({}, {})
+        before_ms = unix_ms()
+        member = await Member(bus).join(group, topic)
+        await until(lambda: bool(member.owned()), member)
+        where = TopicPartition(topic, 1)
+        await member.consumer.commit({where: 4})
+        described = await bus.group(group)
+        assert list(described.members.values()) == [{TopicPartition(topic, 0), where}]
+        assert described.commits.keys() == {where}
+        assert described.commits[where].offset == 4
+        assert before_ms <= (described.commits[where].at_ms or 0) <= unix_ms()
+        await member.consumer.close()
+
+    async def test_an_offset_is_found_by_its_time(self, bus: Bus) -> None:
+        topic = await new_topic(bus)
+        where, empty = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        sent = await (await bus.producer()).send([message(topic, b"1"), message(topic, b"2")])
+        found = await bus.offsets_at([where, empty], sent[0].append_ms)
+        assert found == {where: 0, empty: 0}
+        assert await bus.offsets_at([where], sent[1].append_ms + 1_000) == {where: 2}
 
     async def test_a_topic_is_described_with_the_configs_in_effect(self, bus: Bus) -> None:
         topic = await new_topic(bus, partitions=3, retention_ms="86400000")

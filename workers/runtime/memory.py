@@ -9,6 +9,7 @@ from workers.runtime.memory_log import Fate, Log
 from workers.runtime.port import (
     BusError,
     Fenced,
+    GroupDescription,
     Message,
     Rebalanced,
     Sent,
@@ -147,6 +148,22 @@ class MemoryBus:
     async def beginning_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the first offset of each partition."""
         return {at: self.log.partition(at).start for at in partitions}
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], time_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition whose append time is ``time_ms`` or later, or its end."""
+        return {
+            at: next(
+                (record.offset for record in self.log.records(at) if record.append_ms >= time_ms),
+                self.log.partition(at).stable,
+            )
+            for at in partitions
+        }
+
+    async def group(self, name: str) -> GroupDescription:
+        """Return a consumer group."""
+        return group_of(self.log, name).description()
 
     async def describe(self, topics: Collection[str]) -> dict[str, TopicDescription]:
         """Return the topics that exist."""

@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from workers.fold import Record
 from workers.runtime.memory_log import Log
-from workers.runtime.port import BusError, Rebalanced, TopicPartition
+from workers.runtime.port import BusError, Commit, GroupDescription, Rebalanced, TopicPartition
+
+_NOWHERE = Commit(0, None)
 
 
 class MemoryConsumer:
@@ -74,7 +76,8 @@ class MemoryConsumer:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to the group."""
-        self._group.committed.update(offsets)
+        now_ms = self._log.now_ms()
+        self._group.committed.update({at: Commit(offset, now_ms) for at, offset in offsets.items()})
 
     async def close(self) -> None:
         """Leave the group; the own callbacks are not called (aiokafka does not either)."""
@@ -92,7 +95,8 @@ class MemoryConsumer:
         """Own these from now on, paused, at the committed position or the beginning."""
         self._paused = set(partitions)
         self._positions = {
-            at: max(self._group.committed.get(at, 0), self._log.partition(at).start) for at in partitions
+            at: max(self._group.committed.get(at, _NOWHERE).offset, self._log.partition(at).start)
+            for at in partitions
         }
         self._turn = deque(sorted(partitions))
         await self._assigned(self.assignment())
@@ -102,11 +106,18 @@ class Group:
     """The members of a group. Every join and leave revokes all from all and assigns anew, one at a time."""
 
     def __init__(self, log: Log) -> None:
-        self.committed: dict[TopicPartition, int] = {}
+        self.committed: dict[TopicPartition, Commit] = {}
         self._log = log
         self._members: list[MemoryConsumer] = []
         self._lock = asyncio.Lock()
         self._rebalances: set[asyncio.Task[None]] = set()
+
+    def description(self) -> GroupDescription:
+        """Return what each member owns and what was committed last."""
+        members = {
+            f"member-{number}": frozenset(member.assignment()) for number, member in enumerate(self._members)
+        }
+        return GroupDescription(members, dict(self.committed))
 
     def join(self, member: MemoryConsumer) -> None:
         """Add a member; the rebalance runs beside the caller, as a coordinator's does."""

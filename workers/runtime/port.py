@@ -160,6 +160,22 @@ class TopicDescription:
     configs: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An offset that a group has committed; ``at_ms`` is the committing process's time (None: not said)."""
+
+    offset: int
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDescription:
+    """A consumer group as the bus has it: what each member owns, and what was committed last."""
+
+    members: Mapping[str, frozenset[TopicPartition]]
+    commits: Mapping[TopicPartition, Commit]
+
+
 class Bus(Protocol):
     """A connection to the bus."""
 
@@ -184,6 +200,14 @@ class Bus(Protocol):
 
     async def beginning_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the first offset of each partition."""
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], time_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition whose append time is ``time_ms`` or later, or its end."""
+
+    async def group(self, name: str) -> GroupDescription:
+        """Return a consumer group; one that is not known has neither members nor commits."""
 
     async def describe(self, topics: Collection[str]) -> dict[str, TopicDescription]:
         """Return the topics that exist, with their effective configs."""

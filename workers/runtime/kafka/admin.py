@@ -6,10 +6,11 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import for_code
 
 from workers.runtime.kafka.connection import REQUEST_LIMIT_S, START_LIMIT_S, arguments, end, within
-from workers.runtime.port import BusError, TopicDescription
+from workers.runtime.port import BusError, Commit, GroupDescription, TopicDescription, TopicPartition
 from workers.settings import Settings
 
 _TOPIC_EXISTS = 36
@@ -78,6 +79,23 @@ class Admin:
                 for code, message, _, name in response.resources:
                     _raise_for(code, message, name)
 
+    async def group(self, name: str) -> GroupDescription:
+        """Return what the members of a group own, and its commits; raises Unavailable or BusError."""
+        async with within(REQUEST_LIMIT_S, f"describing the group {name}"):
+            described, offsets = await asyncio.gather(
+                self._client.describe_consumer_groups([name]), self._client.list_consumer_group_offsets(name)
+            )
+        members: dict[str, frozenset[TopicPartition]] = {}
+        for response in described:
+            for group in response.groups:
+                members |= {member[0]: _owned(member[4]) for member in group[5]}
+        commits = {
+            TopicPartition(*at): Commit(offset, int(metadata) if metadata.isdecimal() else None)
+            for at, (offset, metadata) in offsets.items()
+            if offset >= 0
+        }
+        return GroupDescription(members, commits)
+
     async def _layout(self) -> dict[str, tuple[int, int]]:
         """Return (partitions, replication) of every topic all of whose partitions have a leader."""
         # All topics are asked for, never one by name: that could create it.
@@ -91,6 +109,14 @@ class Admin:
     async def close(self) -> None:
         """Release the connection; never hangs."""
         await end(self._client.close)
+
+
+def _owned(assignment: bytes) -> frozenset[TopicPartition]:
+    """Return the partitions in a member's assignment; it is empty while the group rebalances."""
+    if not assignment:
+        return frozenset()
+    decoded = ConsumerProtocolMemberAssignment.decode(assignment)
+    return frozenset(TopicPartition(*one) for one in decoded.partitions())
 
 
 def _raise_for(code: int, message: str | None, name: str) -> None:

@@ -12,7 +12,7 @@ from workers.runtime.kafka.connection import REQUEST_LIMIT_S, address, within
 from workers.runtime.kafka.consumer import KafkaConsumer, join
 from workers.runtime.kafka.producer import KafkaProducer, KafkaTransactionalProducer
 from workers.runtime.kafka.reader import KafkaReader
-from workers.runtime.port import Rebalanced, TopicDescription, TopicPartition
+from workers.runtime.port import GroupDescription, Rebalanced, TopicDescription, TopicPartition
 from workers.settings import Settings
 
 #: As a position: the end, the beginning.
@@ -90,6 +90,24 @@ class KafkaBus:
         """Return the first offset of each partition."""
         client = await self._offsets_client(committed=True)
         return await self._ask(client.beginning_offsets, partitions, "beginning offsets")
+
+    async def offsets_at(
+        self, partitions: Collection[TopicPartition], time_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition whose append time is ``time_ms`` or later, or its end."""
+        if not partitions:
+            return {}
+        client = await self._offsets_client(committed=True)
+        async with within(REQUEST_LIMIT_S, f"offsets by time of Kafka at {self._address}"):
+            answer = await client.offsets_for_times(
+                {reading.kafka_partition(one): max(0, time_ms) for one in partitions}
+            )
+        found = {TopicPartition(*one): at.offset for one, at in answer.items() if at is not None}
+        return found | await self.end_offsets([one for one in partitions if one not in found])
+
+    async def group(self, name: str) -> GroupDescription:
+        """Return a consumer group; one that is not known has neither members nor commits."""
+        return await (await self._admin_client()).group(name)
 
     async def _ask(
         self,

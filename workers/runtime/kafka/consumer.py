@@ -12,6 +12,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from workers.fold import Record
+from workers.runtime.clock import unix_ms
 from workers.runtime.kafka import reading
 from workers.runtime.kafka.connection import REQUEST_LIMIT_S, within
 from workers.runtime.kafka.reading import Cursor, kafka_partition
@@ -87,7 +88,11 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to the group, for the display of lag only."""
         async with within(REQUEST_LIMIT_S, "committing offsets"):
-            await self._consumer.commit({kafka_partition(one): offset for one, offset in offsets.items()})
+            # The time goes along: an idle member commits the same offset again, and that is a sign of life.
+            now = str(unix_ms())
+            await self._consumer.commit(
+                {kafka_partition(one): (offset, now) for one, offset in offsets.items()}
+            )
 
     async def close(self) -> None:
         """Leave the group; never hangs."""

@@ -1,0 +1,128 @@
+"""The observer: rebuilt from the topics, kept current, and there again after the bus was away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from convergence.deployment import Deployment
+from convergence.errors import UnknownRound
+from convergence.observer import MAX_RECORDS, Observer, start
+from convergence.patterns import Pattern
+from schemas.convergence import SynchronizationCompleted
+from schemas.partitioning import key_partition
+from schemas.rounds import RoundKind
+from schemas.topics import load
+from tests.convergence.federation import new_settings
+from workers.catalogue import WORKERS
+from workers.runtime import topology
+from workers.runtime.memory import MemoryBus, MemoryReader
+from workers.runtime.port import Message, TopicPartition, Unavailable
+from workers.runtime.supervisor import Process
+from workers.settings import Settings
+
+PATTERNS = tuple(
+    Pattern(f"p{number}", "behavioral", 0.9, 0.9, 0.95, 3, (f"module{number}",)) for number in range(5)
+)
+
+
+class FlakyBus(MemoryBus):
+    """A bus whose readers fail when it is away."""
+
+    away = False
+
+    async def reader(self, positions: Mapping[TopicPartition, int]) -> MemoryReader:
+        if self.away:
+            raise Unavailable("away")
+        return await super().reader(positions)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return new_settings(tmp_path, release_threshold=2, collection_deadline_ms=2_000)
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[FlakyBus]:
+    """Yield a bus on which all workers run."""
+    bus, topics = FlakyBus(), load()
+    changelogs = [topics.changelog(worker.name, worker.inputs) for worker in WORKERS.values()]
+    await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
+    async with Process(bus, tuple(WORKERS.values()), settings):
+        yield bus
+
+
+async def synchronized(bus: MemoryBus, settings: Settings) -> SynchronizationCompleted:
+    """Let three deployments learn, and return the result."""
+    async with AsyncExitStack() as stack:
+        deployments = [
+            await stack.enter_async_context(Deployment(bus, settings, name, f"{name}-corp"))
+            for name in ("berlin", "paris", "rome")
+        ]
+        await asyncio.gather(*(deployment.publish(PATTERNS) for deployment in deployments))
+        event = await deployments[0].request_synchronization()
+        assert isinstance(event, SynchronizationCompleted)
+        return event
+
+
+async def until(observer: Observer, holds: Callable[[], bool]) -> None:
+    """Wait for the observer until something holds; the test's time-out limits it."""
+    while not holds():
+        await observer.changed(observer.version, 5)
+
+
+async def test_it_sees_a_round_that_ends_while_it_watches(bus: FlakyBus, settings: Settings) -> None:
+    async with Observer(bus, "default") as observer:
+        await observer.current.wait()
+        result = await synchronized(bus, settings)
+        await until(observer, lambda: bool(observer.observation.rounds.synchronizations(1)))
+        (seen,) = observer.observation.rounds.synchronizations(1)
+    assert seen.convergence == result.global_convergence
+    assert observer.snapshot().instances.total == 3
+
+
+async def test_what_was_there_before_it_started_is_rebuilt(bus: FlakyBus, settings: Settings) -> None:
+    await synchronized(bus, settings)
+    async with Observer(bus, "default") as first:
+        await first.current.wait()
+    async with Observer(bus, "default") as second:
+        await second.current.wait()
+    assert first.observation.rounds.after(-1) == second.observation.rounds.after(-1)
+    assert second.snapshot().explanation is not None
+    assert [worker.worker for worker in second.snapshot().workers] == list(WORKERS)
+
+
+async def test_a_past_round_is_explained_from_the_topics(bus: FlakyBus, settings: Settings) -> None:
+    await synchronized(bus, settings)
+    async with Observer(bus, "default") as observer:
+        await observer.current.wait()
+        explanation = await observer.explain(RoundKind.SYNCHRONIZATION, 1)
+        with pytest.raises(UnknownRound):
+            await observer.explain(RoundKind.SYNCHRONIZATION, 99)
+    assert explanation.round_id == "default/synchronization/1"
+    assert len(explanation.phases) == 5
+    assert all(phase.duration_ms is not None for phase in explanation.phases)
+
+
+async def test_while_the_bus_is_away_it_says_so_and_keeps_what_it_saw(
+    bus: FlakyBus, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convergence.observer.RETRY_S", 0.01)
+    await synchronized(bus, settings)
+    bus.away = True
+    async with Observer(bus, "default") as observer:
+        await observer.changed(observer.version, 5)
+        assert not observer.connected
+        bus.away = False
+        await until(observer, lambda: observer.connected)
+        assert observer.snapshot().last is not None
+
+
+async def test_of_a_long_history_only_the_end_is_read(bus: FlakyBus) -> None:
+    topic = "flc.rounds.v1"
+    at = TopicPartition(topic, key_partition("default", 6))
+    producer = await bus.producer()
+    await producer.send([Message(topic, at.partition, b"other/update/1", b"{}")] * 50)
+    assert (await start(bus, "default"))[at] == 50 - MAX_RECORDS[topic]
