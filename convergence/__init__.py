@@ -1,4 +1,4 @@
-"""The client of a federation: publish what an instance learned, subscribe to what all of them learn together.
+"""A federation for its users: publish what an instance learned, see what all of them learn together.
 
 Everything is imported when it is first used, so that importing the package costs next to nothing.
 """
@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convergence.covers import Update
     from convergence.deployment import Deployment
-    from convergence.errors import ConvergenceError, NotCovered, NotEnrolled, NotSynchronized, PatternError
+    from convergence.errors import (
+        ConvergenceError,
+        InvalidInstance,
+        NotCovered,
+        NotEnrolled,
+        NotRegistered,
+        NotSynchronized,
+        PatternError,
+        TooManyPatterns,
+    )
+    from convergence.federated_learning import FederatedLearningConvergence
+    from convergence.global_scoring import GlobalScoringAggregator
     from convergence.instances import list_instances, show_instance
     from convergence.keys import Keys
     from convergence.knowledge import Knowledge, KnowledgeSnapshot
@@ -18,15 +29,32 @@ if TYPE_CHECKING:
     from convergence.registrations import registration_document
     from convergence.rounds import RoundRecord, list_rounds, show_round
     from convergence.subscription import Subscription, subscribe
+    from convergence.synchronization_protocol import LearningSynchronizationProtocol
+    from convergence.types import (
+        AggregatedPattern,
+        ConvergenceResult,
+        GlobalConvergenceScore,
+        InstanceMetadata,
+        InstanceScores,
+        InstanceStatus,
+        PatternQuality,
+        PatternSignature,
+        SynchronizationResult,
+    )
 
 _MODULES = {
     "Update": "covers",
     "Deployment": "deployment",
     "ConvergenceError": "errors",
+    "InvalidInstance": "errors",
     "NotCovered": "errors",
     "NotEnrolled": "errors",
+    "NotRegistered": "errors",
     "NotSynchronized": "errors",
     "PatternError": "errors",
+    "TooManyPatterns": "errors",
+    "FederatedLearningConvergence": "federated_learning",
+    "GlobalScoringAggregator": "global_scoring",
     "list_instances": "instances",
     "show_instance": "instances",
     "Keys": "keys",
@@ -42,23 +70,48 @@ _MODULES = {
     "show_round": "rounds",
     "Subscription": "subscription",
     "subscribe": "subscription",
+    "LearningSynchronizationProtocol": "synchronization_protocol",
+    "AggregatedPattern": "types",
+    "ConvergenceResult": "types",
+    "GlobalConvergenceScore": "types",
+    "InstanceMetadata": "types",
+    "InstanceScores": "types",
+    "InstanceStatus": "types",
+    "PatternQuality": "types",
+    "PatternSignature": "types",
+    "SynchronizationResult": "types",
 }
 
 __all__ = [
+    "AggregatedPattern",
     "ConvergenceError",
+    "ConvergenceResult",
     "Deployment",
+    "FederatedLearningConvergence",
+    "GlobalConvergenceScore",
+    "GlobalScoringAggregator",
+    "InstanceMetadata",
+    "InstanceScores",
+    "InstanceStatus",
+    "InvalidInstance",
     "Keys",
     "Knowledge",
     "KnowledgeSnapshot",
+    "LearningSynchronizationProtocol",
     "LineError",
     "NotCovered",
     "NotEnrolled",
+    "NotRegistered",
     "NotSynchronized",
     "Operator",
     "Pattern",
     "PatternError",
+    "PatternQuality",
+    "PatternSignature",
     "RoundRecord",
     "Subscription",
+    "SynchronizationResult",
+    "TooManyPatterns",
     "Update",
     "list_instances",
     "list_rounds",

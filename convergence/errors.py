@@ -11,7 +11,7 @@ class KeyFileError(ConvergenceError):
     """Raised when a key file is missing, exists already, is damaged, or is open to others."""
 
 
-class PatternError(ConvergenceError):
+class PatternError(ConvergenceError, ValueError):
     """Raised when a pattern is not one; names its index and the field."""
 
     def __init__(self, index: int, field: str, reason: str) -> None:
@@ -21,7 +21,7 @@ class PatternError(ConvergenceError):
         self.reason = reason
 
 
-class TooManyPatterns(ConvergenceError):  # noqa: N818
+class TooManyPatterns(ConvergenceError, ValueError):  # noqa: N818
     """Raised when more patterns are published than one report holds."""
 
     def __init__(self, count: int, limit: int) -> None:
@@ -50,6 +50,23 @@ class EnrolmentError(ConvergenceError):
 
 class NotEnrolled(EnrolmentError):  # noqa: N818
     """Raised when an instance has no registration, or none that holds its key."""
+
+
+class NotRegistered(ConvergenceError, ValueError):  # noqa: N818
+    """Raised when an instance is used that was not registered here."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"Instance {instance_id} not registered")
+        self.instance_id = instance_id
+
+
+class InvalidInstance(ConvergenceError, ValueError):  # noqa: N818
+    """Raised when an instance cannot be registered as it is described; names the field."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class UnknownInstance(ConvergenceError):  # noqa: N818

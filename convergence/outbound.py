@@ -73,7 +73,8 @@ def report(
         identity_scheme="hmac-sha256-v1",
         key_epoch=key.epoch,
         signature_id=tuple(
-            _signature_id(key.secret, row.pattern_type, row.modules, row.event_types, row.pattern_id)
+            row.signature_id
+            or _signature_id(key.secret, row.pattern_type, row.modules, row.event_types, row.pattern_id)
             for row in rows
         ),
         pattern_type=tuple(row.pattern_type for row in rows),

@@ -4,11 +4,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import orjson
 
-from convergence.errors import PatternError
+from convergence.errors import PatternError, TooManyPatterns
+from convergence.types import PatternSignature
+from schemas.event import MAX_REPORT_ROWS
 
 #: Longest id, module or event type, in characters; log templates are long, and only their hash travels.
 MAX_TEXT = 4_096
@@ -18,6 +21,7 @@ MAX_LIST = 256
 
 MAX_FREQUENCY = 2**31 - 1
 
+_SIGNATURE_ID = re.compile(r"[0-9a-f]{32}")
 _PATTERN_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -26,7 +30,8 @@ class Pattern:
     """One learned pattern. strength, resonance and epistemic_certainty are in [0, 1].
 
     Modules and event types are sets: their order does not matter. The identity that travels is made of
-    them and the pattern type; ``pattern_id`` takes part only if both are empty.
+    them and the pattern type; ``pattern_id`` takes part only if both are empty. A pattern that is anonymous
+    already has its identity in ``signature_id`` (32 hex digits), and it travels as it is.
     """
 
     pattern_id: str
@@ -37,6 +42,7 @@ class Pattern:
     frequency: int = 1
     modules: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
+    signature_id: str = ""
 
     @classmethod
     def from_mapping(cls, mapping: Any, index: int = 0) -> "Pattern":
@@ -49,13 +55,52 @@ class Pattern:
         for name in ("pattern_id", "pattern_type"):
             if name not in mapping:
                 raise PatternError(index, name, "missing")
-        values = {}
-        for name, value in mapping.items():
-            try:
-                values[name] = _FIELDS[name](value)
-            except ValueError as error:
-                raise PatternError(index, name, str(error)) from None
-        return cls(**values)
+        return cls(**_checked(mapping, _FIELDS, index))
+
+    @classmethod
+    def from_signature(cls, signature: Mapping[str, Any], index: int = 0) -> "Pattern":
+        """Return the pattern of a PatternSignature's fields; raises PatternError likewise."""
+        for name in _ANONYMOUS:
+            if name not in signature:
+                raise PatternError(index, name, "missing")
+        return cls("", **_checked({name: signature[name] for name in _ANONYMOUS}, _ANONYMOUS, index))
+
+
+def read_patterns(given: Iterable[Any]) -> tuple[Pattern, ...]:
+    """Return the patterns that a caller hands in: mappings, Patterns, PatternSignatures (or their dicts).
+
+    Optional fields that are missing get the defaults of Pattern. Raises PatternError, which is a ValueError
+    that names the index and the field, and TooManyPatterns above 5,000.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise PatternError(0, "", "patterns come as a list")
+    items = list(given)
+    if len(items) > MAX_REPORT_ROWS:
+        raise TooManyPatterns(len(items), MAX_REPORT_ROWS)
+    return tuple(_read(item, index) for index, item in enumerate(items))
+
+
+def _read(item: Any, index: int) -> Pattern:
+    if isinstance(item, Pattern):
+        names = _ANONYMOUS if item.signature_id else _FIELDS
+        item = {name: getattr(item, name) for name in names}
+    elif isinstance(item, PatternSignature):
+        item = {name: getattr(item, name) for name in _ANONYMOUS}
+    if isinstance(item, Mapping) and "signature_id" in item:
+        return Pattern.from_signature(item, index)
+    return Pattern.from_mapping(item, index)
+
+
+def _checked(
+    mapping: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]], index: int
+) -> dict[str, Any]:
+    values = {}
+    for name, value in mapping.items():
+        try:
+            values[name] = checks[name](value)
+        except (ValueError, OverflowError) as error:
+            raise PatternError(index, name, str(error)) from None
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +136,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _signature_id(value: Any) -> str:
+    if not (isinstance(value, str) and _SIGNATURE_ID.fullmatch(value)):
+        raise ValueError("must be 32 lower-case hex digits")
+    return value
+
+
 def _pattern_type(value: Any) -> str:
     if not _PATTERN_TYPE.fullmatch(_text(value)):
         raise ValueError("must be a short lower-case word: a-z, then a-z, 0-9, '_' or '-', at most 32")
@@ -98,23 +149,25 @@ def _pattern_type(value: Any) -> str:
 
 
 def _score(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError("not a number")  # noqa: TRY004
-    if not (math.isfinite(value) and 0 <= value <= 1):
+    number = float(value)
+    if not (math.isfinite(number) and 0 <= number <= 1):
         raise ValueError("not in [0, 1]")
-    return float(value)
+    return number
 
 
 def _frequency(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError("not an integer")  # noqa: TRY004
-    if not 1 <= value <= MAX_FREQUENCY:
+    number = int(value)
+    if not 1 <= number <= MAX_FREQUENCY:
         raise ValueError(f"not in 1 to {MAX_FREQUENCY}")
-    return value
+    return number
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | set | frozenset):
         raise ValueError("not a list")  # noqa: TRY004
     if len(value) > MAX_LIST:
         raise ValueError(f"more than {MAX_LIST} entries")
@@ -130,4 +183,14 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "frequency": _frequency,
     "modules": _texts,
     "event_types": _texts,
+}
+
+#: What is known of a pattern that is anonymous.
+_ANONYMOUS: dict[str, Callable[[Any], Any]] = {
+    "signature_id": _signature_id,
+    "pattern_type": _pattern_type,
+    "strength": _score,
+    "resonance": _score,
+    "epistemic_certainty": _score,
+    "frequency": _frequency,
 }

@@ -108,7 +108,7 @@ def aggregate(cells: Cells, members: Members, method: Method) -> Aggregates:
         instance_count >= LIBRARY_INSTANCES
     )
     reach = _reach(organisation_count, instance_count, members)
-    emergence = hu(2 * reach + strength + resonance + 2 * consensus_score + 2 * certainty, 8)
+    emergence = emergence_of(reach, strength, resonance, consensus_score, certainty)
     words = tuple(sorted(set(cells.words)))
     return Aggregates(
         signature=contributors.signature,
@@ -128,6 +128,20 @@ def aggregate(cells: Cells, members: Members, method: Method) -> Aggregates:
         emergence=np.where(in_library, emergence, 0),
         row_of_cell=contributors.row_of_cell,
     )
+
+
+def emergence_of(
+    reach: Int64, strength: Int64, resonance: Int64, consensus_score: Int64, certainty: Int64
+) -> Int64:
+    """Return the mean of reach, intensity (the mean of strength and resonance), consensus and certainty."""
+    return hu(2 * reach + strength + resonance + 2 * consensus_score + 2 * certainty, 8)
+
+
+def reach_of(held: Int64, most: int) -> Int64:
+    """Return how far a signature is spread that ``held`` of ``most`` hold; five already are all."""
+    # Nobody holds anything in an empty cohort; the 1 only keeps the empty column defined.
+    full = max(1, min(FULL_REACH, most))
+    return hu(U * np.minimum(held, full), full)
 
 
 def _middle(values: Int64, weighted_sum: Int64, contributors: Contributors, method: Method) -> Int64:
@@ -151,12 +165,10 @@ def _organisations(contributors: Contributors) -> tuple[Int64, Int64]:
 
 
 def _reach(organisation_count: Int64, instance_count: Int64, members: Members) -> Int64:
-    """Return how far a signature is spread; with one organisation alone its instances count."""
+    """Return how far each signature is spread; with one organisation alone its instances count."""
     alone = members.organisations == 1
     held, most = (instance_count, len(members)) if alone else (organisation_count, members.organisations)
-    # Nobody holds anything in an empty cohort; the 1 only keeps the empty column defined.
-    full = max(1, min(FULL_REACH, most))
-    return hu(U * np.minimum(held, full), full)
+    return reach_of(held, most)
 
 
 def _ranks(cells: Cells, words: tuple[str, ...]) -> Int64:

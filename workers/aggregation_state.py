@@ -1,7 +1,7 @@
 """What an aggregation worker keeps of its bucket: named and newer contributions, and what was released."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,14 +74,11 @@ class AggregationState(State):
         return fresh
 
     def _codes(self, federation: str, words: Sequence[str]) -> np.ndarray:
-        """Return the federation's code of each word."""
         known = self.words.get(federation) or {}
-        new = [word for word in words if word not in known][: MAX_WORDS - len(known)]
-        if new:
-            known = known | {word: code for code, word in enumerate(new, start=len(known))}
-            self.words.put(federation, "", known)
-        # Beyond the last code words are not told apart: no honest federation has so many.
-        return np.array([known.get(word, MAX_WORDS - 1) for word in words] or [0], dtype=np.uint16)
+        following = with_words(known, words)
+        if following is not known:
+            self.words.put(federation, "", following)
+        return codes_of(following, words)
 
     def cut(self, federation: str, sequences: dict[str, int]) -> None:
         """Make the named contributions those of a barrier, and drop what no later barrier can name."""
@@ -115,3 +112,15 @@ class AggregationState(State):
 def newer_key(instance_id: str, sequence: int, *, removed: bool) -> str:
     """Return the key of a contribution that no barrier has named; a removal has its report's sequence."""
     return f"{instance_id}/{sequence:016d}/{removed:d}"
+
+
+def with_words(known: dict[str, int], words: Sequence[str]) -> dict[str, int]:
+    """Return the codes with those of new words behind them, as far as there is room."""
+    new = [word for word in words if word not in known][: MAX_WORDS - len(known)]
+    return known | {word: code for code, word in enumerate(new, start=len(known))} if new else known
+
+
+def codes_of(known: Mapping[str, int], words: Sequence[str]) -> np.ndarray:
+    """Return the code of each word, at least one, as an index for rows that point at ``words``."""
+    # Beyond the last code words are not told apart: no honest federation has so many.
+    return np.array([known.get(word, MAX_WORDS - 1) for word in words] or [0], dtype=np.uint16)

@@ -18,7 +18,7 @@ from schemas.convergence import (
     SynchronizationAnnounced,
     SynchronizationCompleted,
 )
-from schemas.health import InstanceHealth
+from schemas.health import InstanceHealth, Status
 from schemas.reasons import DropReason
 from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
 from workers.abandonment import abandon
@@ -271,14 +271,25 @@ class Collection(OneByOne[CollectionState]):
         )
 
     def _drop_reason(self, health: InstanceHealth, now_ms: int) -> DropReason | None:
-        """Return why an instance with an admitted report is not in the cohort."""
-        if not is_living(health):
-            return DropReason.NOT_ACTIVE
-        return DropReason.REPORT_TOO_OLD if self._too_old(health, now_ms) else None
+        return drop_reason(health.status, _report_age_ms(health, now_ms), self._max_age_ms)
 
     def _too_old(self, health: InstanceHealth, now_ms: int) -> bool:
-        age_ms = now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
-        return age_ms >= self.settings.report_max_age_s * 1000
+        return _report_age_ms(health, now_ms) >= self._max_age_ms
+
+    @property
+    def _max_age_ms(self) -> float:
+        return self.settings.report_max_age_s * 1000
+
+
+def drop_reason(status: Status, report_age_ms: int, max_age_ms: float) -> DropReason | None:
+    """Return why an instance with an admitted report is not in the cohort, or None: it is."""
+    if not is_living(status):
+        return DropReason.NOT_ACTIVE
+    return DropReason.REPORT_TOO_OLD if report_age_ms >= max_age_ms else None
+
+
+def _report_age_ms(health: InstanceHealth, now_ms: int) -> int:
+    return now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
 
 
 def _in_flight(rounds: Rounds, kind: RoundKind) -> int | None:

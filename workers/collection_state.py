@@ -56,9 +56,9 @@ _LATE = TypeAdapter(Late)
 _RECORD = TypeAdapter(Record)
 
 
-def is_living(health: InstanceHealth) -> bool:
+def is_living(status: Status) -> bool:
     """Tell whether an instance is active, if only barely."""
-    return health.status in {Status.ACTIVE, Status.DEGRADED}
+    return status in {Status.ACTIVE, Status.DEGRADED}
 
 
 class CollectionState(State):
@@ -128,7 +128,7 @@ class CollectionState(State):
 
     def await_answer(self, health: InstanceHealth, known: int) -> None:
         """Wait for a report of an instance that is newer than ``known``, as long as it is active."""
-        table = self.unanswered if is_living(health) else self.absent
+        table = self.unanswered if is_living(health.status) else self.absent
         table.put(health.federation, health.instance_id, known)
 
     def await_nobody(self, federation: str) -> None:
