@@ -103,7 +103,9 @@ def test_a_worker_may_not_start_on_a_topic_that_the_broker_does_not_stamp() -> N
     ]
 
 
-async def test_what_was_applied_is_unchanged_the_next_time(broker: str) -> None:
+async def test_what_was_applied_is_unchanged_the_next_time_and_what_was_set_by_hand_stays(
+    broker: str,
+) -> None:
     name = f"flc.reports-{uuid.uuid4().hex}.v1"
     declared = REPORTS.model_copy(update={"name": name, "partitions": 2})
     bus = KafkaBus(Settings(bootstrap_servers=broker))
@@ -111,10 +113,14 @@ async def test_what_was_applied_is_unchanged_the_next_time(broker: str) -> None:
         await apply(bus, plan([declared], await bus.describe([name])))
         assert plan([declared], await bus.describe([name])).unchanged == (name,)
 
+        # Given a config that somebody set by hand
+        await bus.configure(name, {"segment.ms": "3600000"})
         changed = declared.model_copy(update={"configs": {**declared.configs, "retention.ms": "1000"}})
         await apply(bus, plan([changed], await bus.describe([name])))
 
-        assert plan([changed], await bus.describe([name])).unchanged == (name,)
-        assert check([changed], await bus.describe([name])) == []
+        live = await bus.describe([name])
+        assert plan([changed], live).unchanged == (name,)
+        assert check([changed], live) == []
+        assert live[name].configs["segment.ms"] == "3600000"
     finally:
         await bus.close()

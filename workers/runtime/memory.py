@@ -175,7 +175,7 @@ class MemoryBus:
             self.log.create(topic)
 
     async def configure(self, topic: str, configs: Mapping[str, str]) -> None:
-        """Replace the configs that are set on a topic."""
+        """Set configs of a topic; what else is set on it stays."""
         self.log.configure(topic, dict(configs))
 
     async def close(self) -> None:

@@ -116,8 +116,9 @@ class Log:
             self._partitions[TopicPartition(topic.name, number)] = Partition()
 
     def configure(self, name: str, configs: dict[str, str]) -> None:
-        """Replace the configs of a topic."""
-        self.topics[name] = replace(self.topic(name), configs={**DEFAULT_CONFIGS, **configs})
+        """Set configs of a topic; the others stay."""
+        topic = self.topic(name)
+        self.topics[name] = replace(topic, configs={**topic.configs, **configs})
 
     def topic(self, name: str) -> TopicDescription:
         """Return a topic; raises BusError if there is none of that name."""

@@ -216,7 +216,7 @@ class Bus(Protocol):
         """Create topics; one that exists is left as it is. Raises BusError with the broker's words."""
 
     async def configure(self, topic: str, configs: Mapping[str, str]) -> None:
-        """Replace the configs that are set on a topic (merge before, if some are to stay)."""
+        """Set configs of a topic; what else is set on it stays. Raises BusError with the broker's words."""
 
     async def close(self) -> None:
         """Release all connections; never hangs."""

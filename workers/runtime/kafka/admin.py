@@ -14,6 +14,7 @@ from workers.runtime.port import BusError, Commit, GroupDescription, TopicDescri
 from workers.settings import Settings
 
 _TOPIC_EXISTS = 36
+_SET_ON_TOPIC = 1  # DYNAMIC_TOPIC_CONFIG, a source of a config in DescribeConfigs
 _VISIBLE_POLL_S = 0.05
 
 
@@ -62,19 +63,21 @@ class Admin:
         async with within(REQUEST_LIMIT_S, "describing topics"):
             layout = await self._layout()
             names = sorted(layout.keys() & set(topics))
-            configs: dict[str, dict[str, str]] = {}
-            if names:
-                resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-                for response in await self._client.describe_configs(resources):
-                    for code, message, _, name, entries in response.resources:
-                        _raise_for(code, message, name)
-                        configs[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
-        return {name: TopicDescription(name, *layout[name], configs[name]) for name in names}
+            effective = await self._configs(names) if names else {}
+        return {
+            name: TopicDescription(
+                name, *layout[name], {key: value for key, (value, _) in effective[name].items()}
+            )
+            for name in names
+        }
 
     async def configure(self, topic: str, configs: Mapping[str, str]) -> None:
-        """Replace the configs that are set on a topic; raises BusError with the broker's words."""
+        """Set configs of a topic; what else is set on it stays. Raises BusError with the broker's words."""
         async with within(REQUEST_LIMIT_S, f"configuring {topic}"):
-            resource = ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))
+            # The request replaces everything that is set on the topic, what somebody set by hand included.
+            found = (await self._configs([topic]))[topic]
+            kept = {key: value for key, (value, source) in found.items() if source == _SET_ON_TOPIC}
+            resource = ConfigResource(ConfigResourceType.TOPIC, topic, {**kept, **configs})
             for response in await self._client.alter_configs([resource]):
                 for code, message, _, name in response.resources:
                     _raise_for(code, message, name)
@@ -95,6 +98,18 @@ class Admin:
             if offset >= 0
         }
         return GroupDescription(members, commits)
+
+    async def _configs(self, topics: Collection[str]) -> dict[str, dict[str, tuple[str, int]]]:
+        """Return of each topic the configs in effect: key -> (value, where it is set)."""
+        configs: dict[str, dict[str, tuple[str, int]]] = {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        for response in await self._client.describe_configs(resources):
+            for code, message, _, name, entries in response.resources:
+                _raise_for(code, message, name)
+                configs[name] = {
+                    key: (value, source) for key, value, _, source, *_ in entries if value is not None
+                }
+        return configs
 
     async def _layout(self) -> dict[str, tuple[int, int]]:
         """Return (partitions, replication) of every topic all of whose partitions have a leader."""

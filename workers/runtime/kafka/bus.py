@@ -142,7 +142,7 @@ class KafkaBus:
         await (await self._admin_client()).create(topics)
 
     async def configure(self, topic: str, configs: Mapping[str, str]) -> None:
-        """Replace the configs that are set on a topic (merge before, if some are to stay)."""
+        """Set configs of a topic; what else is set on it stays."""
         await (await self._admin_client()).configure(topic, configs)
 
     async def close(self) -> None:
