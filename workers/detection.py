@@ -1,11 +1,12 @@
 """The detection phase: scores, the four criteria, and what emerged."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from learning.criteria import Thresholds, converged, judge
 from learning.scores import score
 from schemas.convergence import ConvergenceUpdated, PatternEmerged
+from schemas.event import MICRO
 from schemas.rounds import (
     AggregationCompleted,
     Configuration,
@@ -14,21 +15,43 @@ from schemas.rounds import (
     GlobalScores,
     MemberScores,
     Phase,
+    ReleaseCounts,
     RoundKind,
 )
-from workers.fold import Emit, Outcome, Record, State, Step
+from workers.fold import Emit, Measure, Observation, Outcome, Record, State, Step, Table
 from workers.handover import Parts, emit, hand_over, join
 from workers.internal import OneByOne, read
 from workers.results import result_parts
 from workers.sums import cohort_rows, learned, members, spread
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What the last round of a federation found, for those who watch; scores in micro-units."""
+
+    convergence: int
+    alignment: int
+    emergence: int
+    #: Patterns withheld in the last synchronization.
+    withheld: int
+
+
 class DetectionState(State):
-    """The parts of aggregations that have not all arrived."""
+    """The parts of aggregations that have not all arrived, and what was found last."""
 
     def __init__(self) -> None:
         self.aggregations = Parts(AggregationCompleted)
-        super().__init__(*self.aggregations.tables())
+        self.latest: Table[Latest] = Table("latest", Latest)
+        super().__init__(*self.aggregations.tables(), self.latest)
+
+    def found(self, federation: str, scores: GlobalScores, releases: ReleaseCounts | None) -> None:
+        """Take note of the result of a round."""
+        before = self.latest.get(federation)
+        withheld = releases.withheld if releases is not None else before.withheld if before is not None else 0
+        latest = Latest(
+            scores.global_convergence, scores.pattern_alignment, scores.global_emergence, withheld
+        )
+        self.latest.put(federation, "", latest)
 
 
 class Detection(OneByOne[DetectionState]):
@@ -52,10 +75,23 @@ class Detection(OneByOne[DetectionState]):
         if (parts := state.aggregations.take(part)) is not None:
             now_ms = record.append_ms
             detected = _detect(join(parts), now_ms)
+            if detected.global_scores is not None:
+                state.found(detected.federation, detected.global_scores, detected.releases)
             step.emits += hand_over(self.context, detected, Phase.DETECTION, now_ms)
             is_update = detected.kind is RoundKind.UPDATE
             step.emits += (self._update if is_update else self._emerged)(detected, now_ms)
         return Outcome.ACCEPTED
+
+    def observe(self, state: DetectionState) -> Iterator[Observation]:
+        """Tell the scores of the last round of each federation."""
+        for federation in state.latest.federations():
+            latest = state.latest.get(federation)
+            if latest is not None:
+                of = (federation,)
+                yield Observation(Measure.CONVERGENCE, of, latest.convergence / MICRO)
+                yield Observation(Measure.ALIGNMENT, of, latest.alignment / MICRO)
+                yield Observation(Measure.EMERGENCE, of, latest.emergence / MICRO)
+                yield Observation(Measure.WITHHELD, of, latest.withheld)
 
     def _update(self, detected: DetectionCompleted, now_ms: int) -> Iterator[Emit]:
         for fields in result_parts(detected, now_ms, covered_only=True):

@@ -7,10 +7,10 @@ The runtime commits state, outputs and positions together; if that fails, it thr
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter
@@ -76,6 +76,27 @@ class Step:
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Lines for the log that an operator cares about: (event name, fields).
     notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class Measure(StrEnum):
+    """What a fold can tell of its state: a gauge for whoever watches it, never part of a result."""
+
+    #: (federation, status) -> registered instances.
+    INSTANCES = "instances"
+    #: (federation,) -> scores of the last round, in [0, 1] …
+    CONVERGENCE = "convergence"
+    ALIGNMENT = "alignment"
+    EMERGENCE = "emergence"
+    #: … and patterns below the release threshold in the last synchronization.
+    WITHHELD = "withheld"
+
+
+class Observation(NamedTuple):
+    """The value of a measure now; the first label is the federation."""
+
+    measure: Measure
+    labels: tuple[str, ...]
+    value: float
 
 
 class Table(Generic[V]):
@@ -232,3 +253,7 @@ class Worker(ABC, Generic[S]):
     def tick(self, state: S, now_ms: int) -> Step:  # noqa: ARG002
         """Handle time; all records appended before the deadline have been read."""
         return Step()
+
+    def observe(self, state: S) -> Iterable[Observation]:  # noqa: ARG002
+        """Tell what the state says to those who watch; asked at any time, in the middle of a step too."""
+        return ()

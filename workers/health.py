@@ -5,18 +5,20 @@ statuses stay, and silence counts from when it looks again. So a stalled or rest
 the world dead.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
 import orjson
 
 from learning import weights
-from schemas.health import Admitted, InstanceHealth, Judged
+from schemas.health import Admitted, InstanceHealth, Judged, Status
 from schemas.instances import Heartbeat, InstanceRegistered
 from schemas.reasons import Reason, RowReason
 from schemas.reports import Admission
 from workers import dead_letters, inbound, registry
-from workers.fold import Context, Emit, Outcome, Record, State, Step, Table
+from workers.fold import Context, Emit, Measure, Observation, Outcome, Record, State, Step, Table
 from workers.inbound import Refusal
 from workers.internal import OneByOne, read
 from workers.registry import Change, Registration
@@ -93,6 +95,18 @@ class Health(OneByOne[HealthState]):
                 if after != before:
                     self._change(state, registration, after, step, cause=f"tick/{now_ms}", now_ms=now_ms)
         return step
+
+    def observe(self, state: HealthState) -> Iterator[Observation]:
+        """Count the registered instances by status."""
+        for federation in state.vitals.federations():
+            # Copied at once: a step may run in a thread.
+            statuses = Counter(
+                vitals.status
+                for instance_id, vitals in tuple(state.vitals.of(federation).items())
+                if registry.standing(state.registrations, inbound.Address(federation, instance_id))
+            )
+            for status in Status:
+                yield Observation(Measure.INSTANCES, (federation, status), statuses[status])
 
     def _register(self, state: HealthState, record: Record, step: Step) -> Outcome:
         change = registry.register(state.registrations, record, self.context)

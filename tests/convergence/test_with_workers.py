@@ -17,6 +17,7 @@ from convergence.rounds import list_rounds, show_round
 from convergence.subscription import subscribe
 from schemas import signing
 from schemas.convergence import RoundAbandoned, SynchronizationCompleted
+from schemas.health import Status
 from schemas.topics import load
 from tests.convergence.federation import new_settings, operated
 from workers.catalogue import WORKERS
@@ -38,19 +39,19 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[MemoryBus]:
-    """Yield a bus with the declared topics, on which all workers run."""
+async def running(settings: Settings) -> AsyncIterator[tuple[MemoryBus, Process]]:
+    """Yield a bus with the declared topics, and the process of all workers that runs on it."""
     bus, topics = MemoryBus(), load()
     workers = tuple(WORKERS.values())
     changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
     await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
-    async with Process(bus, workers, settings):
-        yield bus
+    async with Process(bus, workers, settings) as process:
+        yield bus, process
 
 
 @pytest.fixture
 async def bus(settings: Settings) -> AsyncIterator[MemoryBus]:
-    async with running(settings) as bus:
+    async with running(settings) as (bus, _):
         yield bus
 
 
@@ -99,7 +100,7 @@ async def test_an_instance_may_ask_in_the_instant_after_its_registration(
     settings: Settings, enrolment: Literal["operator", "open"]
 ) -> None:
     settings = settings.model_copy(update={"enrolment": enrolment, "collection_deadline_ms": 100})
-    async with running(settings) as bus, Operator(bus, settings) as operator:
+    async with running(settings) as (bus, process), Operator(bus, settings) as operator:
         deployment = Deployment(bus, settings, "berlin", "acme")
         if enrolment == "operator":
             await operator.enrol(deployment.document)
@@ -107,3 +108,8 @@ async def test_an_instance_may_ask_in_the_instant_after_its_registration(
             answer = await deployment.request_synchronization()
         # One instance is below the quorum: that is the answer.
         assert isinstance(answer, RoundAbandoned)
+        value = process.metrics.registry.get_sample_value
+        of = {"federation": "default", "kind": "synchronization", "outcome": "abandoned"}
+        assert value("flc_rounds_total", of) == 1
+        statuses = [value("flc_instances", {"federation": "default", "status": each}) for each in Status]
+        assert sum(each or 0 for each in statuses) == 1

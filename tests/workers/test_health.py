@@ -343,3 +343,17 @@ def test_a_long_dead_instance_changes_nothing_any_more() -> None:
     dead = Vitals(PERIOD_MS).beat(NOW_MS, NOW_MS).silent(NOW_MS + 10**8, NOW_MS, 300_000)
     assert dead.silent(NOW_MS + 2 * 10**8, NOW_MS, 300_000) == dead
     assert dead.reliability == 0
+
+
+def test_registered_instances_are_counted_by_status() -> None:
+    alpha, beta, gamma = Instance("alpha"), Instance("beta"), Instance("gamma")
+    watch = Watch(alpha, beta, gamma)
+    watch.beat(alpha)
+    watch.take(gamma.deregistered())
+    counted = {labels: value for _, labels, value in watch.worker.observe(watch.state)}
+    assert counted == {
+        ("default", "active"): 1,
+        ("default", "degraded"): 0,
+        ("default", "inactive"): 0,
+        ("default", "unknown"): 1,
+    }

@@ -5,11 +5,12 @@ close and open gates; taking over, restoring and ticks happen in the tasks' own 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 import structlog
 
-from workers.fold import Record, State, Worker
+from workers.fold import Observation, Record, State, Worker
 from workers.runtime.backoff import Backoff
 from workers.runtime.clock import Clock, unix_ms, wait
 from workers.runtime.crash import CrashPoint
@@ -68,6 +69,10 @@ class Dispatcher:
     def ready(self) -> bool:
         """Whether the assignment is stable and every task of it runs."""
         return self.stable and all(task.state is TaskState.RUNNING for task in self.tasks.values())
+
+    def observe(self) -> Iterable[Observation]:
+        """Tell what the states of the tasks say that run here."""
+        return chain.from_iterable(task.observe() for task in self.tasks.values())
 
     # -- the member
 

@@ -7,10 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from schemas.dead_letters import DeadLetter
 from workers.fold import Record, Step
+from workers.runtime.federation_metrics import SECONDS, FederationMetrics
 from workers.runtime.port import TopicPartition
-
-#: Seconds; a hop takes some 10 ms, a round 100 ms, a deadline up to 10 s.
-_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 def code_version() -> str:
@@ -32,7 +30,7 @@ class Metrics:
         )
         self.records_handled = Counter(
             "flc_records_handled_total",
-            "Records handled; over all outcomes as many as were read.",
+            "Records settled; over all outcomes as many as were read, but for what waits.",
             ["worker", "topic", "outcome"],
             registry=self.registry,
         )
@@ -52,14 +50,14 @@ class Metrics:
             "flc_batch_duration_seconds",
             "From a batch taken to its commit.",
             ["worker"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.record_age = Histogram(
             "flc_record_age_seconds",
             "From a record's append to the commit of its batch, the oldest of each batch.",
             ["worker"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.transactions = Counter(
@@ -72,7 +70,7 @@ class Metrics:
             "flc_restore_duration_seconds",
             "From a producer started to the state restored.",
             ["worker"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.task_failures = Counter(
@@ -93,6 +91,7 @@ class Metrics:
             ["group", "topic", "partition"],
             registry=self.registry,
         )
+        self.federations = FederationMetrics(self.registry)
         self._lagging: dict[str, set[tuple[str, int]]] = {}
 
     def committed(self, worker: str) -> None:
@@ -110,6 +109,7 @@ class Metrics:
         for emit in step.emits:
             name = "tombstone" if emit.event is None else type(emit.event).__name__
             self.emitted.labels(worker, name).inc()
+            self.federations.published(emit.event)
             if isinstance(emit.event, DeadLetter):
                 self.dead_letters.labels(worker, emit.event.reason.value).inc(emit.event.count)
 

@@ -5,11 +5,11 @@ revokes its partition without waiting.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from workers.fold import Record, State, Worker
+from workers.fold import Observation, Record, State, Worker
 from workers.runtime.crash import CrashPoint
 from workers.runtime.inbox import Inbox
 from workers.runtime.lifecycle import TaskState
@@ -32,6 +32,8 @@ class Task:
         self.partition = worker.context.partition
         self.state = TaskState.CREATED
         self.inbox = Inbox(worker.inputs)
+        #: What the worker folds into, once it is restored; the tenure changes it.
+        self.folded: State | None = None
         #: Set while the partition is assigned and not being revoked.
         self.granted = asyncio.Event()
         #: Set while no transaction has returned since the last assignment: this process has every right to
@@ -62,6 +64,12 @@ class Task:
         if self.state is TaskState.RUNNING:
             self.inbox.put(topic, records)
             self._wake.set()
+
+    def observe(self) -> Iterable[Observation]:
+        """Tell what the worker's state says, while the task runs: a partition of others is theirs to tell."""
+        if self.state is TaskState.RUNNING and self.folded is not None:
+            return self.worker.observe(self.folded)
+        return ()
 
     async def idle(self) -> None:
         """Wait until no batch is under way."""
@@ -97,7 +105,9 @@ class Task:
             )
             self._enter(TaskState.RESTORING)
             gate = Gate(self.inbox, self._wake, lambda: self.state is TaskState.RUNNING)
-            tenure = Tenure(self.worker, around, gate, producer, await self._restore())
+            restored = await self._restore()
+            self.folded = restored.state
+            tenure = Tenure(self.worker, around, gate, producer, restored)
             while True:
                 if not self.granted.is_set() and self.state is not TaskState.PARKED:
                     self._enter(TaskState.PARKED)
@@ -118,6 +128,7 @@ class Task:
             raise
         finally:
             self.inbox.clear()
+            self.folded = None
             if producer is not None:
                 await producer.close()
 
