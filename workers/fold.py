@@ -38,6 +38,11 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
 
+    @property
+    def undecodable(self) -> bool:
+        """Whether it stands for bytes that nobody can decode: without a key, a value and a time."""
+        return self.append_ms == 0 and self.key is None and self.value is None
+
 
 @dataclass(frozen=True, slots=True)
 class Emit:

@@ -183,6 +183,8 @@ def _address_of(event: Inbound) -> Address:
 
 
 def _place(record: Record, context: Context) -> tuple[Address, bytes]:
+    if record.undecodable:
+        raise _RefusedError(Reason.CORRUPT_BATCH)
     if len(record.value or b"") > MAX_RECORD_BYTES:
         raise _RefusedError(Reason.TOO_LARGE)
     if not record.key:

@@ -1,0 +1,1 @@
+"""Every class of bad input: what is wrong with it, and the reason that it is refused for."""
