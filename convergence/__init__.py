@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from convergence.federated_learning import FederatedLearningConvergence
     from convergence.global_scoring import GlobalScoringAggregator
     from convergence.instances import list_instances, show_instance
+    from convergence.integration import FederatedConvergenceIntegration
     from convergence.keys import Keys
     from convergence.knowledge import Knowledge, KnowledgeSnapshot
     from convergence.operator import Operator
+    from convergence.orchestrators import Orchestrators
     from convergence.patterns import LineError, Pattern, read_lines
     from convergence.registrations import registration_document
     from convergence.rounds import RoundRecord, list_rounds, show_round
+    from convergence.singleton import get_federated_convergence_integration
     from convergence.subscription import Subscription, subscribe
     from convergence.synchronization_protocol import LearningSynchronizationProtocol
     from convergence.types import (
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "Orchestrators": "orchestrators",
+    "get_federated_convergence_integration": "singleton",
+    "FederatedConvergenceIntegration": "integration",
     "Update": "covers",
     "Deployment": "deployment",
     "ConvergenceError": "errors",
@@ -87,6 +93,7 @@ __all__ = [
     "ConvergenceError",
     "ConvergenceResult",
     "Deployment",
+    "FederatedConvergenceIntegration",
     "FederatedLearningConvergence",
     "GlobalConvergenceScore",
     "GlobalScoringAggregator",
@@ -104,6 +111,7 @@ __all__ = [
     "NotRegistered",
     "NotSynchronized",
     "Operator",
+    "Orchestrators",
     "Pattern",
     "PatternError",
     "PatternQuality",
@@ -113,6 +121,7 @@ __all__ = [
     "SynchronizationResult",
     "TooManyPatterns",
     "Update",
+    "get_federated_convergence_integration",
     "list_instances",
     "list_rounds",
     "read_lines",

@@ -104,6 +104,7 @@ class FederatedLearningConvergence:
                 organisation=merged.get(ORGANISATION, instance_id),
                 enrolment=1,
                 public_keys=_NO_KEYS,
+                metadata=text(merged),
             )
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -224,11 +225,14 @@ class FederatedLearningConvergence:
         """Return the registered instances by id."""
         return dict(self.instance_registry)
 
+    def _library_size(self) -> int:
+        return 0 if self._last is None else self._last[0].library
+
     def get_stats(self) -> dict[str, Any]:
         """Return the counts so far: patterns received and in the library, instances, calculations."""
         return {
             "total_patterns_received": self._received,
-            "total_patterns_aggregated": 0 if self._last is None else self._last[0].library,
+            "total_patterns_aggregated": self._library_size(),
             "total_instances_registered": len(self.instance_registry),
             "convergence_calculations": self._calculations,
         }
@@ -257,6 +261,11 @@ def organisation(instance: InstanceMetadata) -> str:
     """Return who owns an instance: its metadata's organisation, else itself."""
     owner: str = instance.metadata.get(ORGANISATION, instance.instance_id)
     return owner
+
+
+def text(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata as it travels: flat, as text."""
+    return {str(key): str(value) for key, value in metadata.items()}
 
 
 def accounting(instance_id: str, taken: Taken, outcome: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """From what is computed to what the API gives: micro-units to numbers, columns to objects."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +13,19 @@ from convergence.types import (
     InstanceScores,
     PatternQuality,
     PatternSignature,
+    SynchronizationResult,
     at,
 )
 from learning.micro import U
 from schemas.columns import Rows, signature_ids
+from schemas.convergence import (
+    PublicInstanceScores,
+    RoundAbandoned,
+    RoundResult,
+    SynchronizationCompleted,
+)
+from schemas.knowledge import AggregatedPattern as ReleasedPattern
+from schemas.rounds import GlobalScores
 
 #: From these on a pattern is high or medium (medium needs the minimum certainty only).
 HIGH_CERTAINTY, HIGH_STRENGTH, MEDIUM_STRENGTH = 0.9, 0.7, 0.5
@@ -60,46 +71,66 @@ def pattern_signatures(
 
 
 def aggregated_patterns(done: Round, when: datetime, min_certainty: float) -> dict[str, AggregatedPattern]:
-    """Return the library of a round by pattern id; the aggregate stands as a signature of nobody, too."""
+    """Return the library of a round by pattern id."""
     said = done.aggregates
     ids = said.signature_ids()
     order = np.argsort(said.row_of_cell, kind="stable")
-    starts = np.searchsorted(said.row_of_cell[order], np.arange(len(said) + 1))
+    starts = np.searchsorted(said.row_of_cell[order], np.arange(len(said) + 1)).tolist()
     holders = done.cells.member[order].tolist()
-    found = {}
-    for row in np.flatnonzero(said.in_library).tolist():
-        strength, resonance = int(said.strength[row]) / U, int(said.resonance[row]) / U
-        certainty = int(said.certainty[row]) / U
-        word = said.words[int(said.pattern_type[row])]
-        frequency = int(said.total_frequency[row])
-        signature = PatternSignature(
-            signature_id=ids[row],
-            pattern_type=word,
-            strength=strength,
-            resonance=resonance,
-            frequency=frequency,
-            module_signatures=[],
-            event_type_signatures=[],
-            epistemic_certainty=certainty,
-            quality=quality(strength, certainty, min_certainty),
-            instance_id="",
-            created_at=when,
-        )
-        held = sorted(holders[starts[row] : starts[row + 1]])
-        found[ids[row]] = AggregatedPattern(
+    return {
+        ids[row]: _aggregated(
             pattern_id=ids[row],
-            pattern_type=word,
-            aggregated_signature=signature,
-            contributing_instances=[done.instance_ids[member] for member in held],
+            pattern_type=said.words[int(said.pattern_type[row])],
+            contributing_instances=[
+                done.instance_ids[member] for member in sorted(holders[starts[row] : starts[row + 1]])
+            ],
             instance_count=int(said.instance_count[row]),
-            total_frequency=frequency,
-            average_strength=strength,
-            average_resonance=resonance,
-            average_epistemic_certainty=certainty,
+            total_frequency=int(said.total_frequency[row]),
+            average_strength=int(said.strength[row]) / U,
+            average_resonance=int(said.resonance[row]) / U,
+            average_epistemic_certainty=int(said.certainty[row]) / U,
             consensus_score=int(said.consensus_score[row]) / U,
             aggregated_at=when,
+            min_certainty=min_certainty,
         )
-    return found
+        for row in np.flatnonzero(said.in_library).tolist()
+    }
+
+
+def released_pattern(released: ReleasedPattern, min_certainty: float) -> AggregatedPattern:
+    """Return a pattern of the shared knowledge; who contributed is not known, and counts are rounded down."""
+    return _aggregated(
+        pattern_id=released.pattern_id,
+        pattern_type=released.pattern_type,
+        contributing_instances=[],
+        instance_count=released.instance_count,
+        total_frequency=released.total_frequency,
+        average_strength=released.average_strength,
+        average_resonance=released.average_resonance,
+        average_epistemic_certainty=released.average_epistemic_certainty,
+        consensus_score=released.consensus_score,
+        aggregated_at=at(released.aggregated_at),
+        min_certainty=min_certainty,
+    )
+
+
+def _aggregated(*, min_certainty: float, **said: Any) -> AggregatedPattern:
+    """Return an aggregate; it stands as a signature of nobody's, too."""
+    strength, certainty = said["average_strength"], said["average_epistemic_certainty"]
+    signature = PatternSignature(
+        signature_id=said["pattern_id"],
+        pattern_type=said["pattern_type"],
+        strength=strength,
+        resonance=said["average_resonance"],
+        frequency=said["total_frequency"],
+        module_signatures=[],
+        event_type_signatures=[],
+        epistemic_certainty=certainty,
+        quality=quality(strength, certainty, min_certainty),
+        instance_id="",
+        created_at=said["aggregated_at"],
+    )
+    return AggregatedPattern(aggregated_signature=signature, **said)
 
 
 def global_score(done: Round, when: datetime) -> GlobalConvergenceScore:
@@ -136,3 +167,62 @@ def global_score(done: Round, when: datetime) -> GlobalConvergenceScore:
             for row, instance_id in enumerate(done.instance_ids)
         ],
     )
+
+
+def published_score(result: RoundResult, scores: Iterable[PublicInstanceScores]) -> GlobalConvergenceScore:
+    """Return the scores that a round published, with those of the instances that are known by now."""
+    when = at(result.timestamp)
+    return GlobalConvergenceScore(
+        **{name: getattr(result, name) for name in GlobalScores.model_fields},
+        instance_count=result.instance_count,
+        timestamp=when,
+        instance_scores=[
+            InstanceScores(
+                **one.model_dump(exclude={"alignment"}), timestamp=when, metadata={"alignment": one.alignment}
+            )
+            for one in scores
+        ],
+    )
+
+
+def published_synchronization(
+    event: SynchronizationCompleted | RoundAbandoned, window: timedelta, *, scheduled: bool
+) -> SynchronizationResult:
+    """Return what a synchronization on the bus came to.
+
+    The next one is due when the bus says or, not ``scheduled`` there, a window later.
+    """
+    when = at(event.timestamp)
+    due = at(event.next_sync_window) if scheduled and event.next_sync_window is not None else when + window
+    if isinstance(event, RoundAbandoned):
+        return without_result(below_quorum(event.instance_count, event.min_instances), when, due)
+    return SynchronizationResult(
+        convergence_score=event.convergence_score,
+        instances_synced=event.instances_synced,
+        patterns_aggregated=event.patterns_aggregated,
+        convergence_achieved=event.convergence_achieved,
+        next_sync_window=due,
+        sync_duration_ms=float(event.sync_duration_ms),
+        errors=list(event.errors),
+        warnings=list(event.warnings),
+        timestamp=when,
+    )
+
+
+def without_result(error: str, when: datetime, due: datetime) -> SynchronizationResult:
+    """Return the result of a synchronization that came to none; the next one is ``due``."""
+    return SynchronizationResult(
+        convergence_score=0.0,
+        instances_synced=0,
+        patterns_aggregated=0,
+        convergence_achieved=False,
+        next_sync_window=due,
+        sync_duration_ms=0.0,
+        errors=[error],
+        timestamp=when,
+    )
+
+
+def below_quorum(members: int, quorum: int) -> str:
+    """Return the error of a synchronization that was abandoned."""
+    return f"below_quorum: {members} of {quorum} instances"

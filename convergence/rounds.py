@@ -17,6 +17,9 @@ from workers.validation import validated
 #: The result of a round is appended so soon after its last hand-over.
 _COMMIT_MS = 2_000
 
+#: Behind everything that is there.
+FOR_EVER_MS = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
@@ -41,6 +44,13 @@ async def list_rounds(bus: Bus, federation: str, limit: int = 20) -> list[Detect
         if len(found) > limit:
             del found[next(iter(found))]
     return [whole for records in found.values() for whole in _whole(records, DetectionCompleted)]
+
+
+async def results_since(bus: Bus, federation: str, since_ms: int) -> list[RoundResult]:
+    """Return the results that were published from ``since_ms`` (Unix ms, broker time) on."""
+    partition = await partition_of(bus, RoundEvent.topic, federation)
+    records = [record async for record in everything(bus, (partition,), (since_ms, FOR_EVER_MS))]
+    return [event for event in _whole(records, RoundResult) if event.federation == federation]
 
 
 async def show_round(bus: Bus, round_id: str, between_ms: tuple[int, int] | None = None) -> RoundRecord:

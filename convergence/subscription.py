@@ -1,6 +1,9 @@
 """The convergence topic of a federation as an async iterator of whole results."""
 
+import asyncio
+import logging
 from collections import deque
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Literal, Self
 
@@ -9,7 +12,12 @@ from convergence.parts import Parts
 from convergence.topics import POLL_S, partition_of, poll
 from schemas.convergence import RoundEvent
 from workers.fold import Record
-from workers.runtime.port import Bus, Reader
+from workers.runtime.port import Bus, OffsetLost, Reader, Unavailable
+
+_log = logging.getLogger(__name__)
+
+#: How long to wait before a bus that was away is tried again, in seconds.
+RETRY_S = 1.0
 
 
 class Subscription:
@@ -82,6 +90,12 @@ class Subscription:
     ) -> None:
         await self.close()
 
+    async def restart(self) -> None:
+        """Read on from the first event that is still there."""
+        await self.close()
+        partition = await partition_of(self._bus, RoundEvent.topic, self._federation)
+        self._position = (await self._bus.beginning_offsets((partition,)))[partition]
+
     async def close(self) -> None:
         """Stop reading; a later use goes on from the position."""
         self._ready.clear()
@@ -97,3 +111,25 @@ def subscribe(bus: Bus, federation: str, start: Literal["end", "beginning"] | in
     ``async with`` it to be sure that it reads before you act, or just iterate over it with ``async for``.
     """
     return Subscription(bus, federation, start)
+
+
+async def follow(events: Subscription) -> AsyncIterator[RoundEvent]:
+    """Yield events for ever; while the bus is away, wait for it.
+
+    What retention removed before it could be read is passed over. The subscription is closed at the end.
+    """
+    try:
+        while True:
+            try:
+                event = await events.next(POLL_S)
+            except OffsetLost:
+                await events.restart()
+            except Unavailable as error:
+                _log.warning("bus.unavailable %s", error)
+                await events.close()
+                await asyncio.sleep(RETRY_S)
+            else:
+                if event is not None:
+                    yield event
+    finally:
+        await events.close()

@@ -10,7 +10,7 @@ from convergence import callbacks
 from convergence.errors import ConvergenceError
 from convergence.federated_learning import FederatedLearningConvergence
 from convergence.global_scoring import GlobalScoringAggregator
-from convergence.results import global_score
+from convergence.results import below_quorum, global_score, without_result
 from convergence.types import SynchronizationResult, now
 
 #: So many results are kept; older ones are forgotten.
@@ -97,29 +97,26 @@ class LearningSynchronizationProtocol:
         warnings = await self._collect(window)
         instances = learning.collect(scoring.min_instance_weight)
         members = instances.drop_reason.count(None)
-        result = SynchronizationResult(
-            convergence_score=0.0,
-            instances_synced=0,
-            patterns_aggregated=0,
-            convergence_achieved=False,
-            next_sync_window=now() + window,
-            sync_duration_ms=0.0,
-            warnings=warnings,
-        )
         if members < self.min_instances_for_sync:
-            result.errors.append(f"below_quorum: {members} of {self.min_instances_for_sync} instances")
+            error = below_quorum(members, self.min_instances_for_sync)
+            result = without_result(error, now(), now() + window)
+            result.warnings = warnings
             return result
         done = learning.compute(instances, synchronization=True)
-        score = global_score(done, result.timestamp)
-        scoring.count(members, done.library)
         warnings += await self._distribute()
-        self.last_sync_time = result.timestamp = now()
-        result.next_sync_window = result.timestamp + window
-        result.convergence_score = score.global_convergence
-        result.instances_synced = members
-        result.patterns_aggregated = done.library
-        result.convergence_achieved = scoring.validate_convergence(score)
-        return result
+        self.last_sync_time = now()
+        score = global_score(done, self.last_sync_time)
+        scoring.count(members, done.library)
+        return SynchronizationResult(
+            convergence_score=score.global_convergence,
+            instances_synced=members,
+            patterns_aggregated=done.library,
+            convergence_achieved=scoring.validate_convergence(score),
+            next_sync_window=self.last_sync_time + window,
+            sync_duration_ms=0.0,
+            warnings=warnings,
+            timestamp=self.last_sync_time,
+        )
 
     async def _collect(self, window: timedelta) -> list[str]:
         """Ask every instance for what it holds; return what did not work."""

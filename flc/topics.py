@@ -104,12 +104,7 @@ async def _apply(topics: Topics, yes: bool) -> None:
 def declared(environment: str | None = None, partitions: int | None = None) -> Topics:
     """Return the declared topics, with another number of partitions if one is given."""
     topics = declaration.load(environment)
-    if partitions is None:
-        return topics
-    changed = {
-        name: topic.model_copy(update={"partitions": partitions}) for name, topic in topics.declared.items()
-    }
-    return topics.model_copy(update={"declared": changed})
+    return topics if partitions is None else topics.with_partitions(partitions)
 
 
 async def planned(bus: Bus, topics: Topics) -> Plan:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -145,6 +145,13 @@ class Topics(_Declared):
 
     def __getitem__(self, name: str) -> Topic:
         return self.declared[name]
+
+    def with_partitions(self, count: int) -> Self:
+        """Return the same topics, each with ``count`` partitions."""
+        changed = {
+            name: topic.model_copy(update={"partitions": count}) for name, topic in self.declared.items()
+        }
+        return self.model_copy(update={"declared": changed})
 
     def changelog(self, worker: str, inputs: Sequence[str]) -> Topic:
         """Return the changelog of a worker, with the partitions of its inputs.

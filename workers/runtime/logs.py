@@ -81,3 +81,22 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logging.getLogger(name).propagate = True
     for name in ("aiokafka", "uvicorn.access"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def embed() -> None:
+    """Leave the log to the program in whose process workers run, unless it has configured structlog itself.
+
+    They log through the standard library, by whose rules it shows warnings and worse until it says otherwise.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )

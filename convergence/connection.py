@@ -1,0 +1,76 @@
+"""The bus of an integration: the configured broker or, with none, a log in memory with all workers on it."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from convergence.errors import KeyFileError
+from convergence.keys import Keys
+from schemas.topics import load
+from workers.catalogue import WORKERS
+from workers.runtime import logs, topology
+from workers.runtime.memory import MemoryBus
+from workers.runtime.port import Bus
+from workers.runtime.supervisor import Process
+from workers.settings import Settings
+
+#: In one process there is nothing to spread.
+PARTITIONS = 1
+
+#: In one process a result costs little: the next update need not wait.
+UPDATE_INTERVAL_MS = 1
+
+#: Synchronizations are asked for; the workers' own schedule is a year away.
+SYNC_WINDOW_S = 365 * 86_400.0
+
+Connection = AbstractAsyncContextManager[tuple[Bus, Settings]]
+
+
+def connect(settings: Settings) -> Connection:
+    """Return the way to a bus, and the settings that hold there."""
+    return _in_memory(settings) if settings.bootstrap_servers is None else _configured(settings)
+
+
+@asynccontextmanager
+async def _configured(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]:
+    from workers.runtime.kafka import KafkaBus  # noqa: PLC0415  (without a broker nobody needs aiokafka)
+
+    if settings.enrolment == "open":
+        _ensure_identity_key(settings)
+    bus = KafkaBus(settings)
+    try:
+        yield bus, settings
+    finally:
+        await bus.close()
+
+
+def _ensure_identity_key(settings: Settings) -> None:
+    """Make the first identity key, where whoever comes first is trusted anyway."""
+    keys = Keys(settings.keys_directory)
+    try:
+        keys.federation(settings.federation)
+    except KeyFileError:
+        keys.new_federation(settings.federation)
+
+
+@asynccontextmanager
+async def _in_memory(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]:
+    logs.embed()
+    topics = load().with_partitions(PARTITIONS)
+    workers = tuple(WORKERS.values())
+    changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
+    bus = MemoryBus()
+    await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
+    with tempfile.TemporaryDirectory(prefix="convergence-") as directory:
+        local = settings.model_copy(
+            update={
+                "enrolment": "open",
+                "keys_directory": Path(directory),
+                "update_interval_ms": UPDATE_INTERVAL_MS,
+                "sync_window_s": SYNC_WINDOW_S,
+            }
+        )
+        Keys(local.keys_directory).new_federation(local.federation)
+        async with Process(bus, workers, local, topics=topics):
+            yield bus, local
