@@ -2,20 +2,18 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from schemas.event import Count, Milliseconds, Name
+from schemas.event import Contract, Count, Milliseconds, Name
 from schemas.reasons import Reason
 
 
-class DeadLetter(BaseModel):
+class DeadLetter(Contract):
     """Why a record was refused and where it stands; never what was in it.
 
     Above 100 letters a minute of one source partition and reason, one capped letter stands for the rest of
     the minute: for ``count`` records from ``source_offset`` to ``last_offset``; others may stand between.
     """
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     topic: ClassVar[str] = "flc.dead-letters.v1"
 

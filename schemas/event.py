@@ -36,14 +36,23 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
-class Event(BaseModel):
-    """One event of one federation.
+class Contract(BaseModel):
+    """What all models of the contract have in common: strict (nothing is coerced), frozen, finite.
 
-    Strict (nothing is coerced) and frozen. Readers ignore fields they do not know, so that a later minor
-    version can add an optional one; what instances send is closed (see ``Inbound``).
+    What was wrong with an input is told without the input: an error may end up in a log.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Event(Contract):
+    """One event of one federation.
+
+    Readers ignore fields they do not know, so that a later minor version can add an optional one; what
+    instances send is closed (see ``Inbound``).
+    """
 
     #: The topic that the event travels on.
     topic: ClassVar[str]
@@ -58,13 +67,11 @@ class Event(BaseModel):
 class Inbound(Event):
     """An event that comes from outside the system: unknown fields are refused."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
 
-class Columns(BaseModel):
+class Columns(Contract):
     """Parallel arrays: every field is a column, and all columns have the same length."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     def model_post_init(self, _context: object, /) -> None:
         """Refuse columns of different lengths."""
@@ -76,7 +83,5 @@ class Columns(BaseModel):
         return len(getattr(self, next(iter(type(self).model_fields))))
 
 
-class Facts(BaseModel):
-    """A frozen group of fields inside an event."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+class Facts(Contract):
+    """A group of fields inside an event."""

@@ -157,13 +157,22 @@ class Table(Generic[V]):
 
     def load(self, federation: str, key: str, value: bytes | None) -> None:
         """Take one record of the changelog; the value None removes."""
-        if self._decode is None:
-            raise ValueError(f"the table {self.name} has no changelog")
         if value is None:
             self.delete(federation, key)
             self._changed.discard((federation, key))
         else:
-            self._values.setdefault(federation, {})[key] = self._decode(value)
+            self._values.setdefault(federation, {})[key] = self._decoded(value)
+
+    def _decoded(self, value: bytes) -> V:
+        if self._decode is None:
+            raise ValueError(f"the table {self.name} has no changelog")
+        try:
+            return self._decode(value)
+        except ValueError as error:
+            # Not what was in it: this ends the task, in a log.
+            raise ValueError(
+                f"a row of the table {self.name} cannot be read: {type(error).__name__}"
+            ) from None
 
     @property
     def changed(self) -> bool:
