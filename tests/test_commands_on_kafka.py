@@ -1,14 +1,25 @@
 """The commands against a real broker, as a stranger would type them, each in a process of its own."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from convergence.deployment import Deployment
+from convergence.errors import NotCovered
+from convergence.keys import Keys
+from convergence.operator import Operator
+from convergence.patterns import Pattern
+from flc.connection import connected
+from schemas.signing import public_key
+from workers.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-c", "from flc.main import main; main()")
@@ -32,7 +43,7 @@ ROWS = [
 class Terminal:
     """A directory and the environment of somebody who types commands there."""
 
-    def __init__(self, broker: str, directory: Path) -> None:
+    def __init__(self, broker: str, directory: Path, **environment: str) -> None:
         self.directory = directory
         self._environment = {
             **os.environ,
@@ -42,6 +53,7 @@ class Terminal:
             "FLC_ENROLMENT": "open",
             "FLC_HTTP_PORT": "0",
             "FLC_COLLECTION_DEADLINE_MS": "500",
+            **environment,
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -68,13 +80,22 @@ def terminal(broker: str, tmp_path: Path) -> Terminal:
     return Terminal(broker, tmp_path)
 
 
-@pytest.fixture
-def workers(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
+@contextmanager
+def all_workers(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
+    """Run all workers, with the terminal's environment."""
     terminal.run("topics", "apply", "--yes")
     process = terminal.start("worker", "run", "--all")
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def workers(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
+    with all_workers(terminal) as process:
+        yield process
 
 
 def test_applying_the_topics_twice_changes_nothing(terminal: Terminal) -> None:
@@ -107,3 +128,42 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
 
     workers.send_signal(signal.SIGTERM)
     assert workers.wait(timeout=30) == 0
+
+
+async def test_a_revoked_key_is_refused_at_once_and_nothing_is_restarted(broker: str, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / ".flc" / "keys")
+    federation = "revoked-on-kafka"
+    keys.new_federation(federation)
+    operators = {federation: public_key(keys.ensure_operator(federation))}
+    settings = Settings(
+        bootstrap_servers=broker,
+        federation=federation,
+        operator_keys=operators,
+        keys_directory=tmp_path / ".flc" / "keys",
+    )
+    terminal = Terminal(
+        broker,
+        tmp_path,
+        FLC_FEDERATION=federation,
+        FLC_ENROLMENT="operator",
+        FLC_OPERATOR_KEYS=json.dumps(operators),
+    )
+    patterns = [Pattern("p", "usage", 0.9, 0.8, 0.95, 3, ("module",))]
+    with all_workers(terminal):
+        async with connected(settings) as bus, Operator(bus, settings) as operator:
+            deployment = Deployment(bus, settings, "one", "acme")
+            key = (await operator.enrol(deployment.document)).public_keys[0].key
+            async with deployment:
+                assert (await deployment.publish(patterns, 60)).included
+                # When the operator revokes its key
+                await asyncio.to_thread(terminal.run, "instances", "revoke", "one", "--key", key, "--yes")
+                # Then the same deployment gets no answer from the same workers …
+                with pytest.raises(NotCovered):
+                    await deployment.publish(patterns, 2)
+        # … for its report is refused
+        listed = await asyncio.to_thread(
+            terminal.run, "dead-letters", "list", "--federation", federation, "--format", "json"
+        )
+    letters = [json.loads(line) for line in listed.splitlines()]
+    assert {letter["reason"] for letter in letters} == {"revoked_key"}
+    assert "flc.reports.v1" in {letter["source_topic"] for letter in letters}

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 import pytest
 
+from schemas.dead_letters import DeadLetter
+from schemas.topics import load
 from tests.runtime.buses import HeldBus, OwnGroupBus
 from tests.runtime.toys import NUMBERS, SUMS, Adder, AdderState, Lazy, Tolerant, World, told, until
+from workers.catalogue import WORKERS
 from workers.fold import Record, Step
-from workers.runtime import group
+from workers.runtime import group, topology
 from workers.runtime.failures import Misconfigured
 from workers.runtime.lifecycle import IllegalTransition, TaskState
 from workers.runtime.memory import MemoryBus
 from workers.runtime.memory_log import Fate
 from workers.runtime.port import Corrupt, Message, TopicPartition
 from workers.runtime.supervisor import Process
+from workers.settings import Settings
 
 
 async def test_two_processes_share_the_partitions() -> None:
@@ -104,6 +108,19 @@ async def test_a_missing_topic_is_named_at_the_start() -> None:
     with pytest.raises(Misconfigured, match=SUMS):
         async with world.process():
             pass
+
+
+async def test_a_worker_does_not_start_without_the_topic_of_its_dead_letters() -> None:
+    declared, kind = load(), WORKERS["validation"]
+    bus = MemoryBus()
+    topics = declared.of_worker(kind.name, kind.inputs, kind.outputs)
+    await topology.apply(bus, topology.plan(topics, {}))
+    with pytest.raises(Misconfigured, match=f"the topic {DeadLetter.topic} is missing"):
+        async with Process(bus, [kind], Settings()):
+            pass
+    await topology.apply(bus, topology.plan([declared[DeadLetter.topic]], {}))
+    async with Process(bus, [kind], Settings()) as process:
+        await until(lambda: process.ready)
 
 
 async def test_the_drain_commits_the_batch_under_way_and_leaves_nothing_open() -> None:

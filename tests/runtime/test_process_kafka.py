@@ -53,6 +53,14 @@ async def sums(bus: KafkaBus, topic: str, count: int) -> list[int]:
     return found
 
 
+async def start_victim(broker: str, letters: str, crash_at: str) -> asyncio.subprocess.Process:
+    """Start a process that kills itself at a place of our choice."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.runtime.victim", broker, letters),
+        env={**os.environ, "FLC_CRASH_AT": crash_at},
+    )
+
+
 async def test_a_sum_goes_on_over_processes_ticks_and_an_intruder(bus: KafkaBus) -> None:
     kind, declared = adder(unique())
     await create(bus, kind, declared)
@@ -78,6 +86,31 @@ async def test_a_sum_goes_on_over_processes_ticks_and_an_intruder(bus: KafkaBus)
     assert told == [*range(1, 2_001), 2_000, *range(2_001, 2_012)]
 
 
+async def test_a_process_killed_while_its_partitions_are_taken_away_loses_nothing_and_repeats_nothing(
+    bus: KafkaBus, broker: str
+) -> None:
+    letters = unique()
+    kind, declared = adder(letters)
+    await create(bus, kind, declared)
+    producer = await bus.producer()
+
+    async def say(count: int) -> None:
+        await producer.send([Message(kind.inputs[0], 0, b"toy", b"1")] * count)
+
+    # Given a process that has worked, and dies in the callback of a revocation (the first comes with joining)
+    await say(100)
+    victim = await start_victim(broker, letters, f"{kind.name}:in_revoke:2")
+    await sums(bus, kind.outputs[0], 100)
+    # When another one joins, and records keep coming
+    async with Process(bus, [kind], Settings(session_timeout_ms=6_000), topics=declared):
+        await say(50)
+        async with asyncio.timeout(LIMIT_S):
+            assert await victim.wait() == -signal.SIGKILL
+        await say(50)
+        # Then every record was answered once
+        assert await sums(bus, kind.outputs[0], 200) == list(range(1, 201))
+
+
 @pytest.mark.parametrize("point", ["before_publish", "after_publish", "after_commit", "mid_restore"])
 async def test_a_killed_process_loses_nothing_and_repeats_nothing(
     bus: KafkaBus, broker: str, point: str
@@ -95,9 +128,7 @@ async def test_a_killed_process_loses_nothing_and_repeats_nothing(
     at = f"{kind.name}:{point}:{1 if point == 'mid_restore' else 4}"
     async with Process(bus, [kind], Settings(session_timeout_ms=6_000), topics=declared):
         await sums(bus, kind.outputs[0], 100)
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.runtime.victim", broker, letters, env={**os.environ, "FLC_CRASH_AT": at}
-    )
+    victim = await start_victim(broker, letters, at)
     dying = asyncio.create_task(victim.wait())
     said = 100
     async with asyncio.timeout(LIMIT_S):
