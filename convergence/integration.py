@@ -91,7 +91,7 @@ class FederatedConvergenceIntegration:
             self.settings, self._knowledge
         )
         self.global_scoring = GlobalScoringAggregator(self.settings.min_instance_weight)
-        self._orchestrators = Orchestrators(orchestrators)
+        self._orchestrators = Orchestrators.found(orchestrators)
         self._keeper = Keeper(self.settings, sync_window.total_seconds(), self._begin, self._observe)
         self._schedule: asyncio.Task[None] | None = None
         self._latest: RoundResult | None = None

@@ -10,8 +10,9 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable, MutableMapping
-from importlib.metadata import entry_points
-from typing import Any, Literal
+from importlib.metadata import EntryPoint, entry_points
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from convergence import callbacks
 from convergence.types import at
@@ -58,20 +59,44 @@ class Orchestrators:
     """Feeds any number of orchestrators, each at its own pace and none for longer than it may take."""
 
     def __init__(self, given: Iterable[Any] = (), *, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
         self._feeds = [_Feed(one, limit_s) for one in given]
         self._not_loaded = 0
+
+    @classmethod
+    def found(cls, given: Iterable[Any] = (), *, limit_s: float = LIMIT_S) -> Self:
+        """Return those that are given and those of the entry points; one that cannot be loaded is counted."""
+        orchestrators = cls(given, limit_s=limit_s)
         for point in entry_points(group=GROUP):
-            try:
-                self._feeds.append(_Feed(made(point.load()), limit_s, point.name))
-            except Exception:  # noqa: BLE001  (it is the orchestrator's own, and it is counted)
-                self._not_loaded += 1
-                _log.warning("orchestrator.not_loaded %s", point.name, exc_info=True)
+            orchestrators.load(point)
+        return orchestrators
+
+    def load(self, point: EntryPoint) -> None:
+        """Add the orchestrator of an entry point, of a class its instance; if it fails, it is counted."""
+        try:
+            found = point.load()
+            self._feeds.append(
+                _Feed(found() if isinstance(found, type) else found, self._limit_s, point.name)
+            )
+        except Exception:  # noqa: BLE001  (it is the orchestrator's own)
+            self._not_loaded += 1
+            _log.warning("orchestrator.not_loaded %s", point.name, exc_info=True)
 
     def feed(self, event: RoundEvent) -> None:
         """Tell all of them, if the event has news for them; returns at once. Needs a running loop."""
         if state_of(event):
             for feed in self._feeds:
                 feed.take(event)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.drain()
+        await self.close()
 
     async def close(self) -> None:
         """Tell nobody anything any more."""
@@ -91,11 +116,6 @@ class Orchestrators:
             "slow": sum(feed.slow for feed in self._feeds),
             "failed": sum(feed.failed for feed in self._feeds) + self._not_loaded,
         }
-
-
-def made(found: Any) -> Any:
-    """Return the orchestrator that was loaded: of a class, its instance."""
-    return found() if isinstance(found, type) else found
 
 
 class _Feed:

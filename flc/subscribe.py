@@ -1,11 +1,15 @@
 """``flc subscribe``: the convergence topic as it comes."""
 
 import asyncio
+import sys
 from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from convergence.orchestrators import Orchestrators
 from convergence.subscription import subscribe as subscription
 from flc.connection import connected, settings_for
 from flc.noun import noun
@@ -30,24 +34,44 @@ def subscribe(
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many events.")] = None,
     federation: FederationOption = None,
     form: FormatOption = Format.TABLE,
+    orchestrator: Annotated[
+        list[str] | None,
+        typer.Option("--orchestrator", metavar="MODULE:NAME", help="Feed this one, too; may be repeated."),
+    ] = None,
 ) -> None:
     """Print the results of a federation until Ctrl-C: a line an event, or one JSON object each."""
-    asyncio.run(_subscribe(start, count, federation, form))
+    orchestrators = Orchestrators([_loaded(one) for one in orchestrator or ()])
+    asyncio.run(_subscribe(start, count, federation, form, orchestrators))
 
 
-async def _subscribe(start: Start, count: int | None, federation: str | None, form: Format) -> None:
+async def _subscribe(
+    start: Start, count: int | None, federation: str | None, form: Format, orchestrators: Orchestrators
+) -> None:
     settings = settings_for(federation)
     async with (
         connected(settings) as bus,
         subscription(bus, settings.federation, "end" if start is Start.END else "beginning") as events,
+        orchestrators,
     ):
         say(f"Listening to {settings.federation} at {settings.bootstrap_servers} …")
         seen = 0
         async for event in events:
+            orchestrators.feed(event)
             typer.echo(dump(as_json(event)) if form is Format.JSON else line(event))
             seen += 1
             if seen == count:
                 return
+
+
+def _loaded(spec: str) -> Any:
+    """Return the orchestrator ``module:name``, found from the working directory too; of a class its instance."""
+    module, _, name = spec.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise typer.BadParameter(f"there is no {spec} (MODULE:NAME): {error}") from error
+    return found() if isinstance(found, type) else found
 
 
 def as_json(event: RoundEvent) -> dict[str, Any]:

@@ -121,6 +121,14 @@ def test_the_federation_of_the_command_line_beats_that_of_the_environment(tmp_pa
     assert [path.name for path in (tmp_path / ".flc" / "keys").iterdir()] == ["near.operator-key"]
 
 
+def test_an_orchestrator_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    for spec in ("mine:Missing", "nowhere:Mine", "mine"):
+        ended = flc("subscribe", "--orchestrator", spec, directory=tmp_path)
+        assert ended.returncode == 2
+        assert f"there is no {spec}" in " ".join(ended.stderr.split())
+
+
 def test_the_workers_are_listed_as_json_one_a_line(tmp_path: Path) -> None:
     ended = flc("worker", "list", "--format", "json", directory=tmp_path)
     assert [json.loads(line)["worker"] for line in ended.stdout.splitlines()] == list(WORKERS)

@@ -39,6 +39,13 @@ ROWS = [
     for place in range(4)
 ]
 
+ORCHESTRATOR = """
+class Mine:
+    def on_convergence(self, event):
+        with open("heard.txt", "a") as file:
+            print(type(event).__name__, file=file)
+"""
+
 
 class Terminal:
     """A directory and the environment of somebody who types commands there."""
@@ -125,6 +132,12 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
     assert shown["global_scores"]["pattern_alignment"] == 1_000_000
     instances = terminal.run("instances", "list", "--format", "json").splitlines()
     assert [json.loads(line)["instance_id"] for line in instances] == ["one", "two"]
+
+    (terminal.directory / "mine.py").write_text(ORCHESTRATOR)
+    arguments = ("--from", "beginning", "--count", "5", "--orchestrator", "mine:Mine")
+    terminal.run("subscribe", *arguments)
+    heard = (terminal.directory / "heard.txt").read_text().splitlines()
+    assert "ConvergenceUpdated" in heard
 
     workers.send_signal(signal.SIGTERM)
     assert workers.wait(timeout=30) == 0

@@ -78,7 +78,7 @@ class BrokenAltogether:
 
 async def fed(*events: RoundEvent, to: list[Any], limit_s: float = 5.0) -> dict[str, int]:
     """Feed events; return the statistics once everybody is through."""
-    feeding = Orchestrators(to, limit_s=limit_s)
+    feeding = Orchestrators.found(to, limit_s=limit_s)
     for event in events:
         feeding.feed(event)
     await feeding.drain()
