@@ -64,7 +64,7 @@ async def _subscribe(
 
 
 def _loaded(spec: str) -> Any:
-    """Return the orchestrator ``module:name``, found from the working directory too; of a class its instance."""
+    """Return the orchestrator ``module:name``, from the working directory too; of a class a new one."""
     module, _, name = spec.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:

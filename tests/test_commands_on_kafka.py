@@ -134,8 +134,7 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
     assert [json.loads(line)["instance_id"] for line in instances] == ["one", "two"]
 
     (terminal.directory / "mine.py").write_text(ORCHESTRATOR)
-    arguments = ("--from", "beginning", "--count", "5", "--orchestrator", "mine:Mine")
-    terminal.run("subscribe", *arguments)
+    terminal.run("subscribe", "--from", "beginning", "--count", "5", "--orchestrator", "mine:Mine")
     heard = (terminal.directory / "heard.txt").read_text().splitlines()
     assert "ConvergenceUpdated" in heard
 
