@@ -66,6 +66,8 @@ class Observer:
         self.federation = federation
         self.version = 0
         self.connected = False
+        #: Set at the end: nothing will change any more.
+        self.ended = False
         #: Set once everything that was there at the start has been read, and the groups looked at.
         self.current = asyncio.Event()
         self._bus = bus
@@ -83,6 +85,8 @@ class Observer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.ended = True
+        self._change()
 
     def snapshot(self) -> Snapshot:
         """Return what is to be seen now."""

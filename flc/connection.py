@@ -29,11 +29,11 @@ class NotConfigured(Exception):  # noqa: N818
 
 
 class PortTaken(Exception):  # noqa: N818
-    """Raised when the HTTP port of a process cannot be had."""
+    """Raised when a port of a process cannot be had."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, setting: str = "FLC_HTTP_PORT") -> None:
         super().__init__(
-            f"the port {port} of {host} cannot be had: set FLC_HTTP_PORT to another one (0: any free one)"
+            f"the port {port} of {host} cannot be had: set {setting} to another one (0: any free one)"
         )
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -13,9 +14,10 @@ import typer
 
 from convergence.deployment import Deployment
 from flc import broker, topics
-from flc.connection import connected, settings_for
+from flc.connection import PortTaken, connected, settings_for
 from flc.noun import noun
 from flc.output import say
+from flc.page.serving import page
 from flc.signals import until_signalled
 from flc.synthetic import ORGANISATIONS, SyntheticInstance
 from flc.worker import serving
@@ -72,10 +74,23 @@ async def _everything(seed: int, rounds: int | None, interval_s: float) -> None:
         say(f"  topics     {len(plan.create)} created")
         _, url = await stack.enter_async_context(serving(bus, settings, tuple(WORKERS), declared))
         say(f"  workers    {', '.join(WORKERS)}")
-        say(f"  look at    {url}/info, {url}/metrics, {log.name}")
+        say(f"  look at    {await stack.enter_async_context(_page(bus, settings))}")
+        say(f"  processes  {url}/info, {url}/metrics, {log.name}")
         say(f"  listen     KAFKA_BOOTSTRAP_SERVERS={address} flc subscribe --federation {FEDERATION}")
         stack.callback(say, "Stopping and cleaning up …")
         await play(bus, settings, seed, rounds, interval_s)
+
+
+@asynccontextmanager
+async def _page(bus: Bus, settings: Settings) -> AsyncIterator[str]:
+    """Serve the page where the settings say, or on any free port if that one is taken; yields its address."""
+    async with AsyncExitStack() as stack:
+        try:
+            _, url = await stack.enter_async_context(page(bus, settings))
+        except PortTaken:
+            free = settings.model_copy(update={"page_address": "127.0.0.1:0"})
+            _, url = await stack.enter_async_context(page(bus, free))
+        yield url
 
 
 async def _instances_only(seed: int, rounds: int | None, interval_s: float) -> None:

@@ -84,6 +84,12 @@ class Settings(BaseSettings):
     session_timeout_ms: PositiveMilliseconds = 30_000
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    page_address: Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")] = Field(
+        default="127.0.0.1:9465", description="host:port of the live page; port 0: any free one."
+    )
+    page_token: SecretStr | None = Field(
+        default=None, description="Who opens the page must know it; needed to listen beyond this machine."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     dead_letter_key: SecretStr = Field(
         default=SecretStr("flc"), description="Key of the hash by which dead letters name a payload."

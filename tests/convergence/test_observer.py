@@ -1,42 +1,19 @@
 """The observer: rebuilt from the topics, kept current, and there again after the bus was away."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from convergence.deployment import Deployment
 from convergence.errors import UnknownRound
 from convergence.observer import MAX_RECORDS, Observer, start
-from convergence.patterns import Pattern
-from schemas.convergence import SynchronizationCompleted
 from schemas.partitioning import key_partition
 from schemas.rounds import RoundKind
-from schemas.topics import load
 from tests.convergence.federation import new_settings
+from tests.observation.live import FlakyBus, synchronized, working
 from workers.catalogue import WORKERS
-from workers.runtime import topology
-from workers.runtime.memory import MemoryBus, MemoryReader
-from workers.runtime.port import Message, TopicPartition, Unavailable
-from workers.runtime.supervisor import Process
+from workers.runtime.port import Message, TopicPartition
 from workers.settings import Settings
-
-PATTERNS = tuple(
-    Pattern(f"p{number}", "behavioral", 0.9, 0.9, 0.95, 3, (f"module{number}",)) for number in range(5)
-)
-
-
-class FlakyBus(MemoryBus):
-    """A bus whose readers fail when it is away."""
-
-    away = False
-
-    async def reader(self, positions: Mapping[TopicPartition, int]) -> MemoryReader:
-        if self.away:
-            raise Unavailable("away")
-        return await super().reader(positions)
 
 
 @pytest.fixture
@@ -46,25 +23,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def bus(settings: Settings) -> AsyncIterator[FlakyBus]:
-    """Yield a bus on which all workers run."""
-    bus, topics = FlakyBus(), load()
-    changelogs = [topics.changelog(worker.name, worker.inputs) for worker in WORKERS.values()]
-    await topology.apply(bus, topology.plan([*topics.declared.values(), *changelogs], {}))
-    async with Process(bus, tuple(WORKERS.values()), settings):
+    async with working(settings) as bus:
         yield bus
-
-
-async def synchronized(bus: MemoryBus, settings: Settings) -> SynchronizationCompleted:
-    """Let three deployments learn, and return the result."""
-    async with AsyncExitStack() as stack:
-        deployments = [
-            await stack.enter_async_context(Deployment(bus, settings, name, f"{name}-corp"))
-            for name in ("berlin", "paris", "rome")
-        ]
-        await asyncio.gather(*(deployment.publish(PATTERNS) for deployment in deployments))
-        event = await deployments[0].request_synchronization()
-        assert isinstance(event, SynchronizationCompleted)
-        return event
 
 
 async def until(observer: Observer, holds: Callable[[], bool]) -> None:
