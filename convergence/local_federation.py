@@ -1,7 +1,7 @@
 """A federation in one process: the rounds that the workers run on the bus, computed from the same functions.
 
 Nothing is decided here a second time. Reports are judged by ``learning.admission``, an instance lives by
-``workers.vitals``, the cohort is that of ``workers.collection`` and ``workers.validation``, participation
+``workers.vitals``, the cohort is that of ``workers.cohort`` and ``workers.validation``, participation
 counts as in ``workers.consensus``, and aggregates and scores come from ``learning``. Only the transport is
 missing, and with it buckets, barriers and public rounding.
 """
@@ -26,7 +26,7 @@ from schemas.health import Status
 from schemas.reasons import RowReason
 from schemas.rounds import Configuration, RoundInstances
 from workers.aggregation_state import codes_of, with_words
-from workers.collection import drop_reason
+from workers.cohort import drop_reason
 from workers.consensus import Attendance
 from workers.health import TICK_MS
 from workers.sums import members

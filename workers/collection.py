@@ -18,11 +18,11 @@ from schemas.convergence import (
     SynchronizationAnnounced,
     SynchronizationCompleted,
 )
-from schemas.health import InstanceHealth, Status
-from schemas.reasons import DropReason
-from schemas.rounds import CollectionCompleted, Cover, Phase, RoundInstances, RoundKind
+from schemas.health import InstanceHealth
+from schemas.rounds import CollectionCompleted, Phase, RoundKind
+from workers import cohort
 from workers.abandonment import abandon
-from workers.collection_state import CollectionState, Late, Rounds, is_living
+from workers.collection_state import CollectionState, Late, Rounds
 from workers.fold import Context, Outcome, Record, Step
 from workers.handover import emit, hand_over
 from workers.internal import OneByOne, read, read_health
@@ -46,6 +46,7 @@ class Collection(OneByOne[CollectionState]):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._sync_window_ms = int(self.settings.sync_window_s * 1000)
+        self._max_age_ms = self.settings.report_max_age_s * 1000
         self._requests = Requests(context, self.name)
 
     def state(self) -> CollectionState:
@@ -171,7 +172,7 @@ class Collection(OneByOne[CollectionState]):
         deadline_ms = now_ms + self.settings.collection_deadline_ms
         for health in state.health.of(federation).values():
             # With a report that is too old only a newer one, which answers, brings an instance in.
-            if health.admitted is not None and not self._too_old(health, now_ms):
+            if health.admitted is not None and cohort.report_age_ms(health, now_ms) < self._max_age_ms:
                 state.await_answer(health, health.admitted.sequence)
         kind = RoundKind.SYNCHRONIZATION
         round_id = f"{federation}/{kind}/{number}"
@@ -199,11 +200,8 @@ class Collection(OneByOne[CollectionState]):
         if state.unanswered.of(federation):
             return False
         quorum = self.settings.min_instances
-        members = (
-            health
-            for health in state.health.of(federation).values()
-            if health.admitted is not None and self._drop_reason(health, now_ms) is None
-        )
+        healths = state.health.of(federation).values()
+        members = (each for each in healths if cohort.is_member(each, now_ms, self._max_age_ms))
         return sum(1 for _ in islice(members, quorum)) == quorum
 
     def _close_synchronization(
@@ -225,7 +223,8 @@ class Collection(OneByOne[CollectionState]):
         number = rounds.updates if is_update else rounds.synchronizations
         opened_ms = rounds.update_opened_ms if is_update else rounds.synchronization_opened_ms
         healths = [health for _, health in sorted(state.health.of(federation).items())]
-        instances = self._instances(state, healths, kind, now_ms)
+        unanswered = () if is_update else state.unanswered.of(federation)
+        instances = cohort.instances(healths, unanswered, now_ms, self._max_age_ms)
         completed = CollectionCompleted(
             federation=federation,
             round_id=f"{federation}/{kind}/{number}",
@@ -239,7 +238,7 @@ class Collection(OneByOne[CollectionState]):
             phase_started_ms={Phase.COLLECTION: opened_ms or 0},
             configuration=self.settings.configuration(),
             instances=instances,
-            covers=_covers(state, healths, kind, instances),
+            covers=cohort.covers([each for each in healths if state.uncovered(kind, each)], instances),
         )
         if not is_update and instances.drop_reason.count(None) < self.settings.min_instances:
             step.emits.append(abandon(self.context, completed, instances, Phase.COLLECTION, now_ms))
@@ -247,77 +246,9 @@ class Collection(OneByOne[CollectionState]):
             return
         step.emits += hand_over(self.context, completed, Phase.COLLECTION, now_ms)
 
-    def _instances(
-        self, state: CollectionState, healths: Sequence[InstanceHealth], kind: RoundKind, now_ms: int
-    ) -> RoundInstances:
-        reporting = [(health, health.admitted) for health in healths if health.admitted is not None]
-        reasons = tuple(self._drop_reason(health, now_ms) for health, _ in reporting)
-        awaited = kind is RoundKind.SYNCHRONIZATION
-        return RoundInstances(
-            instance_id=tuple(health.instance_id for health, _ in reporting),
-            organisation=tuple(health.organisation for health, _ in reporting),
-            status=tuple(health.status for health, _ in reporting),
-            sequence=tuple(admitted.sequence for _, admitted in reporting),
-            rows=tuple(health.pattern_count for health, _ in reporting),
-            data_quality=tuple(health.data_quality for health, _ in reporting),
-            weight=tuple(health.weight for health, _ in reporting),
-            straggler=tuple(
-                awaited
-                and reason is None
-                and state.unanswered.get(health.federation, health.instance_id) is not None
-                for (health, _), reason in zip(reporting, reasons, strict=True)
-            ),
-            drop_reason=reasons,
-        )
-
-    def _drop_reason(self, health: InstanceHealth, now_ms: int) -> DropReason | None:
-        return drop_reason(health.status, _report_age_ms(health, now_ms), self._max_age_ms)
-
-    def _too_old(self, health: InstanceHealth, now_ms: int) -> bool:
-        return _report_age_ms(health, now_ms) >= self._max_age_ms
-
-    @property
-    def _max_age_ms(self) -> float:
-        return self.settings.report_max_age_s * 1000
-
-
-def drop_reason(status: Status, report_age_ms: int, max_age_ms: float) -> DropReason | None:
-    """Return why an instance with an admitted report is not in the cohort, or None: it is."""
-    if not is_living(status):
-        return DropReason.NOT_ACTIVE
-    return DropReason.REPORT_TOO_OLD if report_age_ms >= max_age_ms else None
-
-
-def _report_age_ms(health: InstanceHealth, now_ms: int) -> int:
-    return now_ms - (health.admitted.append_ms if health.admitted is not None else 0)
-
 
 def _in_flight(rounds: Rounds, kind: RoundKind) -> int | None:
     """Return the number of the round of this kind that is behind its collection or in it, or None."""
     if kind is RoundKind.UPDATE:
         return None if rounds.update_opened_ms is None else rounds.updates
     return None if rounds.synchronization_opened_ms is None else rounds.synchronizations
-
-
-def _covers(
-    state: CollectionState, healths: Sequence[InstanceHealth], kind: RoundKind, instances: RoundInstances
-) -> tuple[Cover, ...]:
-    """Return what the result says of every report judged since the last completed round of the kind.
-
-    A refused report hides an admitted one before it: the cover of a sequence answers all below it.
-    """
-    reasons = dict(zip(instances.instance_id, instances.drop_reason, strict=True))
-    covers = []
-    for health in healths:
-        sequence = state.judged_sequence(health)
-        if sequence is None or not state.uncovered(kind, health):
-            continue
-        judged, admitted = health.judged, health.admitted
-        if judged is not None and judged.sequence is not None and judged.outcome.startswith("refused:"):
-            outcome = judged.outcome
-        elif admitted is None:
-            continue
-        else:
-            outcome = "included" if reasons[health.instance_id] is None else str(DropReason.NOT_ACTIVE)
-        covers.append(Cover(instance_id=health.instance_id, sequence=sequence, outcome=outcome))
-    return tuple(covers)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from schemas.event import Event
-from schemas.health import InstanceHealth, Status
+from schemas.health import InstanceHealth
 from schemas.rounds import RoundKind
+from workers.cohort import is_living, judged_sequence
 from workers.fold import Record, State, Table
 
 
@@ -54,11 +55,6 @@ class Late:
 
 _LATE = TypeAdapter(Late)
 _RECORD = TypeAdapter(Record)
-
-
-def is_living(status: Status) -> bool:
-    """Tell whether an instance is active, if only barely."""
-    return status in {Status.ACTIVE, Status.DEGRADED}
 
 
 class CollectionState(State):
@@ -141,15 +137,9 @@ class CollectionState(State):
         self.unanswered.delete(federation, instance_id)
         self.absent.delete(federation, instance_id)
 
-    def judged_sequence(self, health: InstanceHealth) -> int | None:
-        """Return the newest sequence of an instance that a result has to answer."""
-        if health.judged is not None and health.judged.sequence is not None:
-            return health.judged.sequence
-        return None if health.admitted is None else health.admitted.sequence
-
     def uncovered(self, kind: RoundKind, health: InstanceHealth) -> bool:
         """Tell whether a report was judged since the last completed round of the kind."""
-        sequence = self.judged_sequence(health)
+        sequence = judged_sequence(health)
         covered = self.covered.get(health.federation, f"{kind}/{health.instance_id}")
         return sequence is not None and (covered is None or sequence > covered)
 
@@ -172,6 +162,6 @@ class CollectionState(State):
             self._answered(federation, instance_id)
             if health.admitted is None or health.admitted.sequence <= known:
                 self.await_answer(health, known)
-        return (before is None or self.judged_sequence(before) != self.judged_sequence(health)) and (
+        return (before is None or judged_sequence(before) != judged_sequence(health)) and (
             self.uncovered(RoundKind.UPDATE, health)
         )

@@ -59,7 +59,7 @@ def read(record: Record, *types: type[E]) -> E | None:
     The type is in a header, so that what concerns other workers is not parsed. Raises Malformed.
     """
     if record.value is None:
-        raise Malformed(Reason.TOMBSTONE if record.append_ms else Reason.CORRUPT_BATCH)
+        raise Malformed(Reason.CORRUPT_BATCH if record.undecodable else Reason.TOMBSTONE)
     if len(record.value) > MAX_RECORD_BYTES:
         raise Malformed(Reason.TOO_LARGE)
     try:
@@ -81,7 +81,7 @@ def read(record: Record, *types: type[E]) -> E | None:
 
 def read_health(record: Record) -> tuple[str, str, InstanceHealth | None]:
     """Return the federation, the instance and its health; None: it was deregistered. Raises Malformed."""
-    if record.value is None and record.append_ms:
+    if record.value is None and not record.undecodable:
         federation, _, instance_id = (record.key or b"").decode("ascii", "replace").partition("/")
         if not instance_id:
             raise Malformed(Reason.KEY_MISMATCH)
