@@ -16,13 +16,16 @@ from convergence.patterns import Pattern
 from convergence.rounds import list_rounds, show_round
 from convergence.subscription import subscribe
 from schemas import signing
+from schemas.catalogue import EVENTS
 from schemas.convergence import RoundAbandoned, SynchronizationCompleted
+from schemas.event import Inbound
 from schemas.health import Status
 from schemas.topics import load
 from tests.convergence.federation import new_settings, operated
 from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.memory import MemoryBus
+from workers.runtime.port import Message
 from workers.runtime.supervisor import Process
 from workers.settings import Settings
 
@@ -113,3 +116,30 @@ async def test_an_instance_may_ask_in_the_instant_after_its_registration(
         assert value("flc_rounds_total", of) == 1
         statuses = [value("flc_instances", {"federation": "default", "status": each}) for each in Status]
         assert sum(each or 0 for each in statuses) == 1
+
+
+async def test_garbage_between_the_workers_disturbs_nobody(settings: Settings) -> None:
+    internal = {event.topic for event in EVENTS.values() if not issubclass(event, Inbound)}
+    async with running(settings) as (bus, process), Operator(bus, settings) as operator:
+        deployment = Deployment(bus, settings, "berlin", "acme")
+        await operator.enrol(deployment.document)
+        async with deployment:
+            assert (await deployment.publish(PATTERNS)).included
+            # Given somebody who may write where only workers should
+            producer = await bus.producer()
+            topics = await bus.describe(internal)
+            messages = [
+                Message(topic.name, partition, b"default/berlin", b"garbage")
+                for topic in topics.values()
+                for partition in range(topic.partitions)
+            ]
+            await producer.send(messages)
+            # Then every round goes on as before
+            assert (await deployment.publish(PATTERNS[:5])).included
+            assert isinstance(await operator.request_synchronization(), RoundAbandoned)
+    value = process.metrics.registry.get_sample_value
+    refused = {
+        name: value("flc_dead_letters_total", {"worker": name, "reason": "bad_headers"}) for name in WORKERS
+    }
+    assert refused.pop("privacy") is None  # it reads what instances send, and nothing else
+    assert all(refused.values())
