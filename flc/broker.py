@@ -215,7 +215,8 @@ def _launch(directory: Path, port: int) -> tuple[subprocess.Popen[bytes], str]:
     with log.open("ab") as output:
         if not (data / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+            # With "=", because an id may begin with "-".
+            tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
             formatted = subprocess.run(  # noqa: S603
                 [java, "-XX:TieredStopAtLevel=1", "-cp", classpath, *tool],
                 stdout=subprocess.DEVNULL,  # it prints the whole configuration

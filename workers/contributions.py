@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def _parts(rows: Rows, counts: Sequence[int]) -> Iterator[tuple[Rows, int, int]]
     """Cut a bucket where a record would grow too large: yield rows, first entry, and behind the last."""
     first, start, end = 0, 0, 0
     size, used = FRAME_BYTES, set[int]()
-    many_words = len(np.unique(rows["pattern_type"])) > MAX_PATTERN_TYPES
+    many_words = np.count_nonzero(np.bincount(rows["pattern_type"])) > MAX_PATTERN_TYPES
     for index, count in enumerate(counts):
         types = set(rows["pattern_type"][end : end + count].tolist()) if many_words else set()
         cost = ENTRY_BYTES + count * ROW_BYTES
@@ -81,9 +82,9 @@ def _parts(rows: Rows, counts: Sequence[int]) -> Iterator[tuple[Rows, int, int]]
 def _contribution(
     federation: str, entries: Sequence[Entry], counts: Sequence[int], rows: Rows, words: Sequence[str]
 ) -> Contribution:
-    used, types = np.unique(rows["pattern_type"], return_inverse=True)
+    present = np.bincount(rows["pattern_type"], minlength=len(words)) > 0
     rows = rows.copy()
-    rows["pattern_type"] = types
+    rows["pattern_type"] = (np.cumsum(present) - 1)[rows["pattern_type"]]
     return Contribution(
         federation=federation,
         entries=ContributionEntries(
@@ -93,6 +94,6 @@ def _contribution(
             rows=tuple(counts),
             removed=tuple(entry.removed for entry in entries),
         ),
-        pattern_types=tuple(words[code] for code in used.tolist()),
+        pattern_types=tuple(compress(words, present.tolist())),
         **columns.encode(rows),
     )

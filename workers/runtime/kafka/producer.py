@@ -5,12 +5,13 @@ unknown: close the producer and make a new one.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from workers.runtime.kafka.connection import REQUEST_LIMIT_S, START_LIMIT_S, arguments, end, within
@@ -47,26 +48,44 @@ async def _send_all(producer: AIOKafkaProducer, messages: Sequence[Message]) -> 
     """Send and wait for every acknowledgement; raises the first error once all have an answer.
 
     A failed send does not poison a transaction: who commits without a look at every future loses data.
+    Whole batches go out: a future for each record costs more than all the rest of sending it.
     """
-    futures: list[asyncio.Future[RecordMetadata]] = []
+    sending: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
     try:
-        for message in messages:
-            future = await producer.send(
-                message.topic,
-                value=message.value,
-                key=message.key,
-                partition=message.partition,
-                headers=list(message.headers),
-            )
-            futures.append(future)
+        for (topic, partition), batch in _batches(producer, messages):
+            future = await producer.send_batch(batch, topic, partition=partition)
+            sending.append((batch.record_count(), future))
     finally:
-        answers = await asyncio.gather(*futures, return_exceptions=True)
+        answers = await asyncio.gather(*(future for _, future in sending), return_exceptions=True)
     sent: list[Sent] = []
-    for answer in answers:
+    for (count, _), answer in zip(sending, answers, strict=True):
         if isinstance(answer, BaseException):
             raise answer
-        sent.append(Sent(answer.topic, answer.partition, answer.offset, answer.timestamp))
+        sent.extend(
+            Sent(answer.topic, answer.partition, answer.offset + place, answer.timestamp)
+            for place in range(count)
+        )
     return sent
+
+
+def _batches(
+    producer: AIOKafkaProducer, messages: Sequence[Message]
+) -> Iterator[tuple[tuple[str, int], BatchBuilder]]:
+    """Yield the batches of each partition; within a partition the messages keep their order."""
+    by_partition: dict[tuple[str, int], list[Message]] = {}
+    for message in messages:
+        by_partition.setdefault((message.topic, message.partition), []).append(message)
+    for partition, its in by_partition.items():
+        batch = producer.create_batch()
+        for message in its:
+            # A record that is larger than a batch gets one of its own.
+            while not batch.append(
+                timestamp=None, key=message.key, value=message.value, headers=list(message.headers)
+            ):
+                yield partition, batch
+                batch = producer.create_batch()
+        batch.close()
+        yield partition, batch
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
