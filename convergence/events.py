@@ -1,5 +1,6 @@
 """Reading what is on the bus: from a record to its event."""
 
+from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -33,6 +34,12 @@ def read(record: Record, *types: type[E]) -> E | None:
         found = EVENTS.get(envelope.type)
         if found is None or not issubclass(found, types):
             return None
-        return found.model_validate_json(envelope.data)
+        return _parse(found, envelope.data)
     except (ValueError, ValidationError):
         return None
+
+
+@lru_cache(maxsize=16)
+def _parse(model: type[E], data: bytes) -> E:
+    # Every instance of a process reads the same results; a frozen event can be everybody's.
+    return model.model_validate_json(data)
