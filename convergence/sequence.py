@@ -18,11 +18,12 @@ def now_ms() -> int:
 class SequenceFile:
     """The sequence of one sender's stream (heartbeats, reports, …), kept in a file beside the keys.
 
-    A number is in the file before it is given out. The file is replaced in one step, but not forced to the
-    disk: after a power failure the clock alone keeps the numbers growing.
+    A number is in the file before it is given out. It is written over the last one, which has the same
+    width, and not forced to the disk: after a power failure the clock alone keeps the numbers growing.
     """
 
     def __init__(self, directory: Path, sender: str, stream: str, clock: Clock = now_ms) -> None:
+        private_directory(directory)
         self._path = directory / f"{sender}.{stream}.sequence"
         self._clock = clock
         self._last = self._read()
@@ -38,10 +39,7 @@ class SequenceFile:
     def take(self) -> int:
         """Return the next number of the stream."""
         number = max(self._last + 1, self._clock())
-        private_directory(self._path.parent)
-        temporary = self._path.with_suffix(".next-sequence")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(str(number))
-        temporary.replace(self._path)
+        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(f"{number:020d}")
         self._last = number
         return number

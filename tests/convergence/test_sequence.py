@@ -27,7 +27,7 @@ def test_streams_are_counted_separately(tmp_path: Path) -> None:
 
 def test_the_number_is_on_disk_before_it_is_given_out(tmp_path: Path) -> None:
     number = _sequence(tmp_path, 7).take()
-    assert (tmp_path / "default@berlin.reports.sequence").read_text() == str(number)
+    assert int((tmp_path / "default@berlin.reports.sequence").read_text()) == number
 
 
 def test_a_file_that_a_power_failure_emptied_does_not_keep_an_instance_from_starting(tmp_path: Path) -> None:
