@@ -1,7 +1,7 @@
 """Reading what is on the bus: from a record to its event."""
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -34,12 +34,12 @@ def read(record: Record, *types: type[E]) -> E | None:
         found = EVENTS.get(envelope.type)
         if found is None or not issubclass(found, types):
             return None
-        return _parse(found, envelope.data)
+        return cast("E", _parse(found, envelope.data))
     except (ValueError, ValidationError):
         return None
 
 
 @lru_cache(maxsize=16)
-def _parse(model: type[E], data: bytes) -> E:
+def _parse(model: type[Event], data: bytes) -> Event:
     # Every instance of a process reads the same results; a frozen event can be everybody's.
     return model.model_validate_json(data)

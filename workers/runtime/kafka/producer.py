@@ -50,42 +50,43 @@ async def _send_all(producer: AIOKafkaProducer, messages: Sequence[Message]) -> 
     A failed send does not poison a transaction: who commits without a look at every future loses data.
     Whole batches go out: a future for each record costs more than all the rest of sending it.
     """
-    sending: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
+    sending: list[tuple[Sequence[int], asyncio.Future[RecordMetadata]]] = []
     try:
-        for (topic, partition), batch in _batches(producer, messages):
-            future = await producer.send_batch(batch, topic, partition=partition)
-            sending.append((batch.record_count(), future))
+        for (topic, partition), places, batch in _batches(producer, messages):
+            sending.append((places, await producer.send_batch(batch, topic, partition=partition)))
     finally:
         answers = await asyncio.gather(*(future for _, future in sending), return_exceptions=True)
-    sent: list[Sent] = []
-    for (count, _), answer in zip(sending, answers, strict=True):
+    sent: dict[int, Sent] = {}
+    for (places, _), answer in zip(sending, answers, strict=True):
         if isinstance(answer, BaseException):
             raise answer
-        sent.extend(
-            Sent(answer.topic, answer.partition, answer.offset + place, answer.timestamp)
-            for place in range(count)
-        )
-    return sent
+        for offset, place in enumerate(places, answer.offset):
+            sent[place] = Sent(answer.topic, answer.partition, offset, answer.timestamp)
+    return [sent[place] for place in range(len(messages))]
 
 
 def _batches(
     producer: AIOKafkaProducer, messages: Sequence[Message]
-) -> Iterator[tuple[tuple[str, int], BatchBuilder]]:
-    """Yield the batches of each partition; within a partition the messages keep their order."""
-    by_partition: dict[tuple[str, int], list[Message]] = {}
-    for message in messages:
-        by_partition.setdefault((message.topic, message.partition), []).append(message)
-    for partition, its in by_partition.items():
-        batch = producer.create_batch()
-        for message in its:
-            # A record that is larger than a batch gets one of its own.
-            while not batch.append(
-                timestamp=None, key=message.key, value=message.value, headers=list(message.headers)
-            ):
-                yield partition, batch
-                batch = producer.create_batch()
+) -> Iterator[tuple[tuple[str, int], Sequence[int], BatchBuilder]]:
+    """Yield the batches of each partition and the places of their messages, which keep their order."""
+    by_partition: dict[tuple[str, int], list[int]] = {}
+    for place, message in enumerate(messages):
+        by_partition.setdefault((message.topic, message.partition), []).append(place)
+    for partition, places in by_partition.items():
+        batch, first = producer.create_batch(), 0
+        for number, place in enumerate(places):
+            message = messages[place]
+            if not _append(batch, message):
+                yield partition, places[first:number], batch
+                batch, first = producer.create_batch(), number
+                _append(batch, message)  # to an empty batch even a record that is larger than one
         batch.close()
-        yield partition, batch
+        yield partition, places[first:], batch
+
+
+def _append(batch: BatchBuilder, message: Message) -> bool:
+    headers = list(message.headers)
+    return batch.append(timestamp=None, key=message.key, value=message.value, headers=headers) is not None
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
