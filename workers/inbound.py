@@ -113,7 +113,7 @@ def identify(
         key_id, signature = _signature(envelope)
         reason = authority(address, envelope.type, key_id, record.append_ms)
     except _RefusedError as refused:
-        said = _address(record.key)
+        said = address_of(record.key)
         return Refusal(refused.reason, federation=None if said is None else said.federation)
     if reason is not None:
         return Refusal(reason, federation=address.federation)
@@ -149,7 +149,7 @@ def read(
         if sequence is not None and _untimely(sequence, signed.record, context, behind_ms):
             sequence = None
         return Refusal(event, authenticated=True, sequence=sequence, federation=federation)
-    if _address_of(event) != signed.address:
+    if _said_by(event) != signed.address:
         return Refusal(Reason.KEY_MISMATCH, authenticated=True, federation=federation)
     number = getattr(event, "sequence", None)
     if number is not None:
@@ -169,7 +169,8 @@ def registered_key(keys: Iterable[PublicKey], key_id: str, now_ms: int) -> Reaso
     return Reason.UNKNOWN_KEY
 
 
-def _address(key: bytes | None) -> Address | None:
+def address_of(key: bytes | None) -> Address | None:
+    """Return what the key of a record says, or None if it is not well formed."""
     try:
         match = _ADDRESS.fullmatch((key or b"").decode("ascii"))
     except UnicodeDecodeError:
@@ -177,7 +178,7 @@ def _address(key: bytes | None) -> Address | None:
     return None if match is None else Address(match[1], match[2] or "")
 
 
-def _address_of(event: Inbound) -> Address:
+def _said_by(event: Inbound) -> Address:
     # The topic of commands is keyed by federation; the events of all others name their instance.
     return Address(event.federation, getattr(event, "instance_id", ""))
 
@@ -189,7 +190,7 @@ def _place(record: Record, context: Context) -> tuple[Address, bytes]:
         raise _RefusedError(Reason.TOO_LARGE)
     if not record.key:
         raise _RefusedError(Reason.NO_KEY)
-    address = _address(record.key)
+    address = address_of(record.key)
     if address is None:
         raise _RefusedError(Reason.KEY_MISMATCH)
     if record.value is None:

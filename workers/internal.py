@@ -15,7 +15,7 @@ from schemas.catalogue import EVENTS
 from schemas.event import MAX_RECORD_BYTES, Event
 from schemas.health import InstanceHealth
 from schemas.reasons import Reason
-from workers import dead_letters
+from workers import dead_letters, inbound
 from workers.fold import Outcome, Record, S, Step, Worker
 
 E = TypeVar("E", bound=Event)
@@ -82,10 +82,10 @@ def read(record: Record, *types: type[E]) -> E | None:
 def read_health(record: Record) -> tuple[str, str, InstanceHealth | None]:
     """Return the federation, the instance and its health; None: it was deregistered. Raises Malformed."""
     if record.value is None and not record.undecodable:
-        federation, _, instance_id = (record.key or b"").decode("ascii", "replace").partition("/")
-        if not instance_id:
+        address = inbound.address_of(record.key)
+        if address is None or not address.instance_id:
             raise Malformed(Reason.KEY_MISMATCH)
-        return federation, instance_id, None
+        return address.federation, address.instance_id, None
     health = read(record, InstanceHealth)
     if health is None or record.key != f"{health.federation}/{health.instance_id}".encode():
         raise Malformed(Reason.KEY_MISMATCH)

@@ -87,7 +87,8 @@ class Requests:
 
     def _open(self, record: Record) -> Opened[SynchronizationRequested] | Refusal:
         if len(record.value or b"") > MAX_REQUEST_BYTES:
-            return Refusal(Reason.TOO_LARGE)
+            said = inbound.address_of(record.key)
+            return Refusal(Reason.TOO_LARGE, federation=None if said is None else said.federation)
         # Whose key it is shows once the request is parsed: it says who asks.
         return inbound.open_record(
             record,

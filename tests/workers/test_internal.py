@@ -69,6 +69,14 @@ def test_what_is_no_event_is_malformed(changes: Mapping[str, Any], reason: str) 
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("key", [None, b"default", b"Default/alpha", b"\xff/alpha"])
+def test_a_tombstone_on_health_names_an_instance(key: bytes | None) -> None:
+    tombstone = Record(InstanceHealth.topic, 0, 0, NOW_MS, b"default/alpha", None)
+    assert read_health(tombstone) == ("default", "alpha", None)
+    with pytest.raises(Malformed, match="key_mismatch"):
+        read_health(replace(tombstone, key=key))
+
+
 @pytest.mark.parametrize("key", [None, b"default", b"default/beta", b"\xff/alpha"])
 def test_the_health_of_an_instance_stands_under_its_key(key: bytes | None) -> None:
     line = Line(workers=())
