@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "Orchestrators": "orchestrators",
-    "get_federated_convergence_integration": "singleton",
-    "FederatedConvergenceIntegration": "integration",
     "Update": "covers",
     "Deployment": "deployment",
     "ConvergenceError": "errors",
@@ -63,10 +60,12 @@ _MODULES = {
     "GlobalScoringAggregator": "global_scoring",
     "list_instances": "instances",
     "show_instance": "instances",
+    "FederatedConvergenceIntegration": "integration",
     "Keys": "keys",
     "Knowledge": "knowledge",
     "KnowledgeSnapshot": "knowledge",
     "Operator": "operator",
+    "Orchestrators": "orchestrators",
     "LineError": "patterns",
     "Pattern": "patterns",
     "read_lines": "patterns",
@@ -74,6 +73,7 @@ _MODULES = {
     "RoundRecord": "rounds",
     "list_rounds": "rounds",
     "show_round": "rounds",
+    "get_federated_convergence_integration": "singleton",
     "Subscription": "subscription",
     "subscribe": "subscription",
     "LearningSynchronizationProtocol": "synchronization_protocol",
@@ -138,3 +138,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"convergence.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def module_of(name: str) -> str:
+    """Return the module of this package that an exported name comes from."""
+    return _MODULES[name]

@@ -268,7 +268,12 @@ class FederatedConvergenceIntegration:
             self._syncs["failed_syncs"] += 1
 
     def get_stats(self) -> dict[str, Any]:
-        """Return what happened since this object was made; synchronizations are all that were heard of."""
+        """Return what happened since this object was made.
+
+        ``orchestrator_integrations`` {connected, absent, fed, slow, failed}, ``convergence_updates``,
+        ``sync_triggers``, and the statistics of the parts: ``federated_learning_stats``,
+        ``global_scoring_stats``, and ``sync_protocol_stats``, which count every synchronization heard of.
+        """
         return {
             "orchestrator_integrations": self._orchestrators.stats(),
             "convergence_updates": self._updates,

@@ -154,7 +154,7 @@ class LearningSynchronizationProtocol:
         return self.sync_history[-limit:] if limit > 0 else []
 
     def get_stats(self) -> dict[str, int]:
-        """Return the counts so far; a synchronization fails if it ends without a result."""
+        """Return total_syncs, successful_syncs (with a result), failed_syncs and total_patterns_synced."""
         return dict(self._stats)
 
 
