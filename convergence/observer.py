@@ -6,7 +6,8 @@ the others as far back as ``LOOK_BACK_MS`` and at most ``MAX_RECORDS`` a partiti
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ from schemas.reports import Admission
 from schemas.rounds import HandOver, RoundKind
 from workers.catalogue import WORKERS
 from workers.runtime.clock import unix_ms
-from workers.runtime.port import Bus, BusError, OffsetLost, TopicPartition
+from workers.runtime.port import Bus, BusError, OffsetLost, TopicPartition, Unavailable
 
 log = structlog.get_logger("flc.observer")
 
@@ -49,6 +50,9 @@ LOOK_S = 2.0
 
 #: Seconds before the bus is tried again.
 RETRY_S = 1.0
+
+#: Seconds that reading what is there may take.
+CURRENT_LIMIT_S = 60.0
 
 #: Records that are folded without giving way to others: some 20 ms.
 _BATCH = 200
@@ -175,6 +179,18 @@ class Observer:
             except BusError as error:
                 log.info("groups.not_seen", error=str(error))
             await asyncio.sleep(LOOK_S if self.current.is_set() else 0.1)
+
+
+@asynccontextmanager
+async def current(bus: Bus, federation: str, limit_s: float = CURRENT_LIMIT_S) -> AsyncIterator[Observer]:
+    """Yield an observer that has read all that was there; raises Unavailable if it does not get there."""
+    async with Observer(bus, federation) as observer:
+        try:
+            async with asyncio.timeout(limit_s):
+                await observer.current.wait()
+        except TimeoutError:
+            raise Unavailable(f"what is known of {federation} could not be read in {limit_s:g} s") from None
+        yield observer
 
 
 async def start(bus: Bus, federation: str) -> dict[TopicPartition, int]:

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from convergence import instances as health
 from convergence.keys import Keys
+from convergence.observation.instances import InstanceView
+from convergence.observation.observation import encoded
+from convergence.observer import current
 from convergence.operator import OVERLAP_S, Operator
 from flc.connection import connected, operator, settings_for
 from flc.noun import noun
@@ -134,14 +138,17 @@ def list_instances(federation: FederationOption = None, form: FormatOption = For
 
 @app.command()
 def show(instance: Instance, federation: FederationOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Show all that the federation knows of an instance; numbers in micro-units."""
+    """Show an instance: health, what makes its weight, its last report, how it stands in the last round."""
     settings = settings_for(federation)
 
-    async def run() -> InstanceHealth:
-        async with connected(settings) as bus:
-            return await health.show_instance(bus, settings.federation, instance)
+    async def run() -> tuple[InstanceHealth, InstanceView | None]:
+        async with connected(settings) as bus, current(bus, settings.federation) as observer:
+            found = await health.show_instance(bus, settings.federation, instance)
+            return found, observer.observation.instances.one(instance)
 
-    record(asyncio.run(run()), form)
+    found, view = asyncio.run(run())
+    seen = {} if view is None else orjson.loads(encoded(view))
+    record(seen | {"judged": found.judged, "public_keys": found.public_keys}, form)
 
 
 def _row(found: InstanceHealth) -> dict[str, Any]:

@@ -24,6 +24,8 @@ COMMANDS = {
     "publish": ("flc.publish", "Publish patterns, wait for the result."),
     "subscribe": ("flc.subscribe", "Print results as they come."),
     "page": ("flc.page.command", "The live page of a federation."),
+    "watch": ("flc.watch.command", "A federation in the terminal, live."),
+    "lag": ("flc.lag", "Whether the workers keep up."),
     "rounds": ("flc.rounds", "Request, list and show rounds."),
     "dead-letters": ("flc.dead_letters", "What was refused and why; send it again."),
     "schema": ("flc.schema", "JSON Schemas and AsyncAPI of the contract."),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -52,6 +52,19 @@ def rows(values: Sequence[Mapping[str, Any]], columns: Sequence[str], form: Form
     for value in values:
         table.add_row(*("" if value.get(column) is None else str(value[column]) for column in columns))
     _console().print(table)
+
+
+def encoded_lines(views: Iterable[Any]) -> None:
+    """Print one JSON object a line, of frozen views."""
+    from convergence.observation.observation import encoded  # noqa: PLC0415  (what few commands need)
+
+    for view in views:
+        typer.echo(encoded(view))
+
+
+def show(renderable: Any) -> None:
+    """Print what rich can render."""
+    _console().print(renderable)
 
 
 def record(value: Any, form: Format) -> None:

@@ -6,14 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from convergence.events import read
+from convergence.instances import list_instances
+from convergence.observation.explanation import Explanation
 from convergence.parts import Parts
-from convergence.rounds import show_round
+from convergence.rounds import RoundRecord, explain_round, show_round
 from convergence.topics import everything, partition_of
 from flc.connection import connected, operator, settings_for
 from flc.noun import noun
-from flc.output import FederationOption, Format, FormatOption, record, rows, say
+from flc.output import FederationOption, Format, FormatOption, encoded_lines, record, rows, say
+from flc.output import show as print_out
 from flc.subscribe import as_json
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
+from schemas.health import Status
 from schemas.rounds import HandOver, RoundKind
 
 app = noun()
@@ -119,11 +123,20 @@ def _row(event: RoundEvent) -> dict[str, Any]:
 @app.command()
 def show(
     round_id: Annotated[str, typer.Argument(metavar="ID", help="federation/kind/number, or kind/number.")],
+    *,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Why it ended so: criteria, who costs most, who was left out.")
+    ] = False,
     federation: FederationOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Show a round as its last phase handed it over: every instance, every score, in micro-units."""
-    event = asyncio.run(_show(round_id, federation))
+    found, inactive = asyncio.run(_show(round_id, federation))
+    if explain:
+        _explain(explain_round(found, inactive), form)
+        return
+    # Of a round that was abandoned in collection there is nothing but what was published.
+    event = list(found.hand_overs.values())[-1] if found.hand_overs else found.published[-1]
     document: dict[str, Any] = {"type": type(event).__name__, **event.model_dump(mode="json")}
     if form is Format.JSON or not isinstance(event, HandOver):
         record(document, form)
@@ -138,12 +151,20 @@ def show(
     rows(instances, tuple(columns), form)
 
 
-async def _show(round_id: str, federation: str | None) -> HandOver | RoundEvent:
-    """Return the round's last hand-over; of a round that was abandoned in collection, what was published."""
+def _explain(explanation: Explanation, form: Format) -> None:
+    if form is Format.JSON:
+        encoded_lines([explanation])
+        return
+    from flc.watch import panels  # noqa: PLC0415  (rich, 40 ms that a JSON reader need not pay)
+
+    print_out(panels.explained(explanation))
+
+
+async def _show(round_id: str, federation: str | None) -> tuple[RoundRecord, list[str]]:
+    """Return what is known of a round, and which instances are not active now."""
     settings = settings_for(federation)
     whole = round_id if round_id.count("/") > 1 else f"{settings.federation}/{round_id}"
     async with connected(settings) as bus:
         found = await show_round(bus, whole)
-    if not found.hand_overs:
-        return found.published[-1]
-    return list(found.hand_overs.values())[-1]
+        known = await list_instances(bus, whole.partition("/")[0])
+    return found, [one.instance_id for one in known if one.status not in {Status.ACTIVE, Status.DEGRADED}]

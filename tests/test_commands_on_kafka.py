@@ -19,6 +19,7 @@ from convergence.operator import Operator
 from convergence.patterns import Pattern
 from flc.connection import connected
 from schemas.signing import public_key
+from workers.catalogue import WORKERS
 from workers.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -132,6 +133,23 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
     assert shown["global_scores"]["pattern_alignment"] == 1_000_000
     instances = terminal.run("instances", "list", "--format", "json").splitlines()
     assert [json.loads(line)["instance_id"] for line in instances] == ["one", "two"]
+
+    explained = json.loads(
+        terminal.run("rounds", "show", "synchronization/1", "--explain", "--format", "json")
+    )
+    assert explained["round_id"] == completed["round_id"]
+    assert {one["name"]: one["met"] for one in explained["criteria"]}["alignment"] is True
+    assert "every criterion is met" in terminal.run("rounds", "show", "synchronization/1", "--explain")
+    shown = json.loads(terminal.run("instances", "show", "one", "--format", "json"))
+    assert shown["standing"]["alignment"] == 1.0
+    assert shown["report"]["accepted"] == 4
+    lags = [json.loads(line) for line in terminal.run("lag", "--format", "json").splitlines()]
+    assert {one["worker"]: one["state"] for one in lags} == dict.fromkeys(WORKERS, "ok")
+    assert {one["members"] for one in lags} == {1}
+    watched = json.loads(terminal.run("watch", "--once", "--format", "json"))
+    assert watched["instances"]["total"] == 2
+    assert watched["last"]["outcome"] == "converged"
+    assert "alignment" in terminal.run("watch", "--once")
 
     (terminal.directory / "mine.py").write_text(ORCHESTRATOR)
     terminal.run("subscribe", "--from", "beginning", "--count", "5", "--orchestrator", "mine:Mine")

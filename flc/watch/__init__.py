@@ -1,0 +1,1 @@
+"""A federation in a terminal: the same state model as the page, with keys."""
