@@ -1,5 +1,6 @@
 """The bus of an integration: the configured broker or, with none, a log in memory with all workers on it."""
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +15,8 @@ from workers.runtime.memory import MemoryBus
 from workers.runtime.port import Bus
 from workers.runtime.supervisor import Process
 from workers.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 #: In one process there is nothing to spread.
 PARTITIONS = 1
@@ -52,6 +55,11 @@ def _ensure_identity_key(settings: Settings) -> None:
         keys.federation(settings.federation)
     except KeyFileError:
         keys.new_federation(settings.federation)
+        _log.warning(
+            "identity_key.made in %s: every deployment of the federation %s needs a copy of it",
+            settings.keys_directory,
+            settings.federation,
+        )
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from convergence.types import (
     at,
 )
 from learning import admission
-from learning.micro import U, to_micro
+from learning.micro import U
 from schemas.health import Status
 from schemas.instances import InstanceRegistered, PublicKey
 from schemas.rounds import Configuration, RoundInstances
@@ -183,7 +183,7 @@ class FederatedLearningConvergence:
     def collect(self, min_instance_weight: float | None = None) -> RoundInstances:
         """Return who would be in a round now, with which weight, and who would not and why."""
         reliability = {
-            name: to_micro(min(1.0, max(0.0, known.reliability_score)))
+            name: micro(min(1.0, max(0.0, known.reliability_score)))
             for name, known in self.instance_registry.items()
         }
         floor = None if min_instance_weight is None else max(1, micro(min_instance_weight))

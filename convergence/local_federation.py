@@ -21,7 +21,7 @@ from learning.aggregation import Aggregates, Method, aggregate
 from learning.cells import Cells, Members
 from learning.partial import partial
 from learning.scores import Scores, score
-from schemas.columns import ROW, Rows
+from schemas.columns import ROW
 from schemas.health import Status
 from schemas.reasons import RowReason
 from schemas.rounds import Configuration, RoundInstances
@@ -37,7 +37,6 @@ from workers.vitals import Accounting, Vitals
 PERIOD_MS = 30_000
 
 _NAME = "local"
-_NO_ROWS = np.zeros(0, ROW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,8 @@ class Member:
 
     organisation: str
     vitals: Vitals = field(default_factory=lambda: Vitals(PERIOD_MS))
-    rows: Rows = field(default_factory=lambda: _NO_ROWS)
+    #: Packed, of the dtype ``ROW``; the pattern types point at the federation's words.
+    rows: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class LocalFederation:
             rejected.get(RowReason.LOW_QUALITY, 0),
         )
         vitals = member.vitals.admit(now_ms, sequence, accounting)
-        self.members[instance_id] = replace(member, vitals=vitals, rows=rows)
+        self.members[instance_id] = replace(member, vitals=vitals, rows=rows.tobytes())
         return taken
 
     def look(self, instance_id: str, now_ms: int) -> Status:
@@ -157,31 +157,28 @@ class LocalFederation:
         """Return every instance that has reported, with weight and drop reason: collected and validated."""
         self._look_at_all(now_ms)
         reporting = [
-            (name, self.members[name], vitals)
-            for name in sorted(self.members)
-            if (vitals := self.members[name].vitals).admitted_ms is not None
+            (name, member, member.vitals, member.vitals.data_quality)
+            for name, member in sorted(self.members.items())
+            if member.vitals.admitted_ms is not None
         ]
         floor = self._configuration.min_instance_weight if min_weight is None else min_weight
+        max_age_ms = self._configuration.report_max_age_ms
         collected = RoundInstances.model_construct(
             None,
-            instance_id=tuple(name for name, _, _ in reporting),
-            organisation=tuple(member.organisation for _, member, _ in reporting),
-            status=tuple(vitals.status for _, _, vitals in reporting),
-            sequence=tuple(vitals.admitted_sequence or 0 for _, _, vitals in reporting),
-            rows=tuple(vitals.pattern_count for _, _, vitals in reporting),
-            data_quality=tuple(vitals.data_quality for _, _, vitals in reporting),
+            instance_id=tuple(name for name, _, _, _ in reporting),
+            organisation=tuple(member.organisation for _, member, _, _ in reporting),
+            status=tuple(vitals.status for _, _, vitals, _ in reporting),
+            sequence=tuple(vitals.admitted_sequence or 0 for _, _, vitals, _ in reporting),
+            rows=tuple(vitals.pattern_count for _, _, vitals, _ in reporting),
+            data_quality=tuple(quality for _, _, _, quality in reporting),
             weight=tuple(
-                weights.weight(reliability[name], vitals.data_quality, vitals.pattern_count, floor)
-                for name, _, vitals in reporting
+                weights.weight(reliability[name], quality, vitals.pattern_count, floor)
+                for name, _, vitals, quality in reporting
             ),
             straggler=(False,) * len(reporting),
             drop_reason=tuple(
-                drop_reason(
-                    vitals.status,
-                    now_ms - (vitals.admitted_ms or 0),
-                    self._configuration.report_max_age_ms,
-                )
-                for _, _, vitals in reporting
+                drop_reason(vitals.status, now_ms - (vitals.admitted_ms or 0), max_age_ms)
+                for _, _, vitals, _ in reporting
             ),
         )
         return validated(collected, self._configuration)
@@ -200,8 +197,8 @@ class LocalFederation:
         )
         held = [self.members[name].rows for name in names]
         cells = Cells(
-            np.repeat(np.arange(len(held), dtype=np.int32), [len(each) for each in held]),
-            np.concatenate([_NO_ROWS, *held]),
+            np.repeat(np.arange(len(held), dtype=np.int32), [len(each) // ROW.itemsize for each in held]),
+            np.frombuffer(b"".join(held), ROW),
             tuple(self.words) or ("",),
         )
         aggregates = aggregate(cells, cohort, Method(self._configuration.method, self._configuration.trim))

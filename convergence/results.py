@@ -17,7 +17,7 @@ from convergence.types import (
     at,
 )
 from learning.micro import U
-from schemas.columns import Rows, signature_ids
+from schemas.columns import ROW, signature_ids
 from schemas.convergence import (
     PublicInstanceScores,
     RoundAbandoned,
@@ -48,7 +48,7 @@ def pattern_signatures(
     member: Member, instance_id: str, words: tuple[str, ...], min_certainty: float
 ) -> list[PatternSignature]:
     """Return what an instance holds."""
-    rows: Rows = member.rows
+    rows = np.frombuffer(member.rows, ROW)
     reported = at(member.vitals.admitted_ms or 0)
     return [
         PatternSignature(
