@@ -1,5 +1,6 @@
 """The bus of an integration: the configured broker or, with none, a log in memory with all workers on it."""
 
+import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from convergence.errors import KeyFileError
 from convergence.keys import Keys
-from schemas.topics import load
+from schemas.reports import Contribution
+from schemas.topics import Topic, Topics, load
 from workers.catalogue import WORKERS
 from workers.runtime import logs, topology
 from workers.runtime.memory import MemoryBus
@@ -23,6 +25,15 @@ PARTITIONS = 1
 
 #: In one process a result costs little: the next update need not wait.
 UPDATE_INTERVAL_MS = 1
+
+#: For so long the log keeps what has been read, at most: nobody comes later …
+RETENTION_MS = 3_600_000
+
+#: … but to the contributions, which the aggregation may fold again since its last flush, a day ago.
+CONTRIBUTIONS_MS = 2 * 86_400_000
+
+#: How often the log is cleaned, in seconds.
+CLEAN_EVERY_S = 60.0
 
 #: Synchronizations are asked for; the workers' own schedule is a year away.
 SYNC_WINDOW_S = 365 * 86_400.0
@@ -65,7 +76,7 @@ def _ensure_identity_key(settings: Settings) -> None:
 @asynccontextmanager
 async def _in_memory(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]:
     logs.embed()
-    topics = load().with_partitions(PARTITIONS)
+    topics = _forgetful(load().with_partitions(PARTITIONS))
     workers = tuple(WORKERS.values())
     changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
     bus = MemoryBus()
@@ -80,5 +91,29 @@ async def _in_memory(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]:
             }
         )
         Keys(local.keys_directory).new_federation(local.federation)
-        async with Process(bus, workers, local, topics=topics):
-            yield bus, local
+        cleaning = asyncio.create_task(_clean(bus))
+        try:
+            async with Process(bus, workers, local, topics=topics):
+                yield bus, local
+        finally:
+            cleaning.cancel()
+
+
+async def _clean(bus: MemoryBus) -> None:
+    while True:
+        await asyncio.sleep(CLEAN_EVERY_S)
+        bus.log.clean()
+
+
+def _forgetful(topics: Topics) -> Topics:
+    """Return the topics with retentions for a log that has to fit into memory."""
+
+    def kept(topic: Topic) -> Topic:
+        declared_ms = int(topic.configs.get("retention.ms", -1))
+        limit_ms = CONTRIBUTIONS_MS if topic.name == Contribution.topic else RETENTION_MS
+        if declared_ms < 0:  # kept for ever, or compacted
+            return topic
+        retention = {"retention.ms": str(min(declared_ms, limit_ms))}
+        return topic.model_copy(update={"configs": {**topic.configs, **retention}})
+
+    return topics.model_copy(update={"declared": {name: kept(one) for name, one in topics.declared.items()}})

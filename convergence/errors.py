@@ -69,6 +69,13 @@ class InvalidInstance(ConvergenceError, ValueError):  # noqa: N818
         self.reason = reason
 
 
+class SessionClosed(ConvergenceError):  # noqa: N818
+    """Raised when the bus was closed while somebody waited for it."""
+
+    def __init__(self) -> None:
+        super().__init__("the bus was closed meanwhile")
+
+
 class UnknownInstance(ConvergenceError):  # noqa: N818
     """Raised when nothing is known of an instance."""
 

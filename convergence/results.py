@@ -31,12 +31,8 @@ from schemas.rounds import GlobalScores
 HIGH_CERTAINTY, HIGH_STRENGTH, MEDIUM_STRENGTH = 0.9, 0.7, 0.5
 
 
-def quality(
-    strength: float, certainty: float, min_certainty: float, *, admitted: bool = True
-) -> PatternQuality:
-    """Return the quality of a pattern; ``admitted`` is the verdict of the gates."""
-    if not admitted:
-        return PatternQuality.INVALID
+def quality(strength: float, certainty: float, min_certainty: float) -> PatternQuality:
+    """Return the quality of a pattern that has passed the gates."""
     if certainty >= HIGH_CERTAINTY and strength >= HIGH_STRENGTH:
         return PatternQuality.HIGH
     if certainty >= min_certainty and strength >= MEDIUM_STRENGTH:

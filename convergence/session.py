@@ -8,6 +8,7 @@ from typing import Any
 
 from convergence.connection import connect
 from convergence.deployment import Deployment
+from convergence.errors import SessionClosed
 from convergence.federated_learning import organisation, text
 from convergence.rounds import results_since
 from convergence.sequence import now_ms
@@ -32,6 +33,7 @@ class Session:
         self._settings = settings
         self._deployments: dict[str, tuple[tuple[Any, ...], Deployment]] = {}
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def deployment(self, instance: InstanceMetadata) -> Deployment:
         """Return the deployment of an instance; it is opened by its first use, and anew if it has changed."""
@@ -42,6 +44,8 @@ class Session:
             text(instance.metadata),
         )
         async with self._opening:
+            if self._closed:
+                raise SessionClosed
             known = self._deployments.get(instance.instance_id)
             if known is not None and known[0] == described:
                 return known[1]
@@ -70,8 +74,10 @@ class Session:
 
     async def close(self) -> None:
         """Close all deployments."""
-        opened = [deployment for _, deployment in self._deployments.values()]
-        self._deployments.clear()
+        async with self._opening:
+            self._closed = True
+            opened = [deployment for _, deployment in self._deployments.values()]
+            self._deployments.clear()
         ends = await asyncio.gather(
             *(deployment.__aexit__(None, None, None) for deployment in opened), return_exceptions=True
         )
@@ -100,13 +106,19 @@ async def keep(
             opened.set_result(session)
             async for event in follow(events):
                 observe(event, True)  # noqa: FBT003
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (it belongs to who waits for the session)
         if opened.done():
-            _log.exception("session.failed")
-            raise
-        opened.set_exception(error)
+            _log.exception("session.failed")  # the next use opens another one
+        else:
+            _fail(opened, error)
     finally:
-        opened.cancel()
+        if not opened.done():
+            _fail(opened, SessionClosed())
+
+
+def _fail(opened: "asyncio.Future[Session]", error: Exception) -> None:
+    opened.set_exception(error)
+    opened.exception()  # looked at, in case that nobody waits for it any more
 
 
 class Keeper:

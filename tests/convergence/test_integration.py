@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from convergence import (
+    ConvergenceError,
     FederatedConvergenceIntegration,
     FederatedLearningConvergence,
     GlobalScoringAggregator,
@@ -21,12 +22,14 @@ from convergence import (
     get_federated_convergence_integration,
 )
 from convergence.keys import Keys
+from convergence.sequence import now_ms
 from schemas.convergence import RoundEvent, SynchronizationCompleted
 from schemas.topics import load
 from tests.convergence.test_federated_learning import pattern
 from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.kafka import KafkaBus
+from workers.runtime.memory import MemoryBus
 from workers.runtime.supervisor import Process
 from workers.settings import Settings
 
@@ -170,6 +173,36 @@ async def test_several_in_one_process_do_not_disturb_one_another() -> None:
         assert await one.get_global_convergence_score() is None
         result = await one.update_instance_convergence("berlin", [pattern(1), pattern(2)])
         assert result.instances_contributing == 1
+
+
+async def test_a_log_that_was_cleaned_still_serves() -> None:
+    async with in_memory() as integration:
+        for name in NAMES:
+            await integration.register_instance(name, name, "eu")
+            await integration.update_instance_convergence(name, [pattern(1)])
+        session = integration._keeper.current
+        assert session is not None
+        assert isinstance(session._bus, MemoryBus)
+        log = session._bus.log
+        real_ms, log.now_ms = log.now_ms, lambda: now_ms() + 3 * 3_600_000
+        log.clean()
+        log.now_ms = real_ms
+        await integration.register_instance("oslo", "oslo", "eu")
+        assert (
+            await integration.update_instance_convergence("oslo", [pattern(1)])
+        ).instances_contributing == 4
+        assert (await integration.synchronize_all_instances())["instances_synced"] == 4
+
+
+async def test_closing_while_it_opens_is_told_to_who_waits() -> None:
+    integration = in_memory()
+    waiting = asyncio.create_task(integration.register_instance("berlin", "Berlin", "eu"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await integration.close()
+    with pytest.raises(ConvergenceError, match="closed meanwhile"):
+        await waiting
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_below_the_quorum_the_result_says_so() -> None:

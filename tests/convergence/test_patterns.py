@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from convergence.errors import PatternError
@@ -47,6 +48,13 @@ def test_an_error_names_index_and_field(change: dict[str, Any], field: str, reas
     with pytest.raises(PatternError, match=f"^pattern 3: {field}: .*{reason}") as raised:
         Pattern.from_mapping({**_LEAST, **change}, 3)
     assert (raised.value.index, raised.value.field) == (3, field)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {**_LEAST, "strength": np.float32(0.5), "frequency": np.int64(3), "modules": {"a"}}
+    taken = Pattern.from_mapping(given)
+    assert (taken.strength, taken.frequency, taken.modules) == (0.5, 3, ("a",))
+    assert (type(taken.strength), type(taken.frequency)) == (float, int)
 
 
 def test_a_missing_field_is_named() -> None:

@@ -78,6 +78,14 @@ class Partition:
         """The last stable offset: all before it is decided."""
         return min(self.open.values(), default=self.end)
 
+    def first_since(self, append_ms: int) -> int:
+        """Return the offset of the first record that was appended at ``append_ms`` or later; else the end."""
+        for offset in range(self.start, self.end):
+            entry = self.entries[offset]
+            if entry is not None and entry.record is not None and entry.record.append_ms >= append_ms:
+                return offset
+        return self.end
+
     def read(self, offset: int, limit: int) -> tuple[list[Record], int]:
         """Return up to ``limit`` visible records from ``offset`` on, and where to read on."""
         if not self.start <= offset <= self.end:
@@ -196,6 +204,16 @@ class Log:
             raise Fenced(transactional_id)
 
     # -- what a broker does to a log by and by
+
+    def clean(self) -> None:
+        """Compact every topic, or remove what is older than its retention, as its cleanup policy says."""
+        for name, topic in self.topics.items():
+            if "compact" in topic.configs["cleanup.policy"]:
+                self.compact(name)
+            elif (retention_ms := int(topic.configs["retention.ms"])) >= 0:
+                since_ms = self.now_ms() - retention_ms
+                for at, partition in self._of(name):
+                    self.truncate(at, partition.first_since(since_ms))
 
     def compact(self, topic: str) -> None:
         """Keep of every key the last record, tombstones too."""
