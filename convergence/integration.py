@@ -38,6 +38,9 @@ from workers.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+#: What the schedule waits before it tries again, where the bus is away or does not answer, in seconds.
+RETRY_S = 60.0
+
 
 class FederationOnTheBus(FederatedLearningConvergence):
     """The instances of this process and what they hold; the library is what the federation has released."""
@@ -118,8 +121,8 @@ class FederatedConvergenceIntegration:
         self.stop_auto_sync()
         if schedule is not None:
             await asyncio.wait({schedule})
-        await self._orchestrators.close()
         await self._keeper.close()
+        await self._orchestrators.close()
 
     async def register_instance(
         self,
@@ -220,15 +223,17 @@ class FederatedConvergenceIntegration:
     async def _keep_schedule(self) -> None:
         asked_at = now()
         while True:
-            due = max(asked_at, self._synchronized_at) + self.sync_window
-            await asyncio.sleep(max(0.0, (due - now()).total_seconds()))
-            if max(asked_at, self._synchronized_at) + self.sync_window > now():
-                continue  # meanwhile somebody else's was completed
-            asked_at = now()
             try:
+                await self._keeper.session()  # so that those of others are heard of
+                due = max(asked_at, self._synchronized_at) + self.sync_window
+                if (wait_s := (due - now()).total_seconds()) > 0:
+                    await asyncio.sleep(wait_s)
+                    continue
+                asked_at = now()
                 await self._synchronize()
             except (ConvergenceError, BusError) as error:
                 _log.warning("synchronization.failed %s", error)
+                await asyncio.sleep(min(RETRY_S, self.sync_window.total_seconds()))
 
     def _knowledge(self) -> Mapping[str, Released]:
         session = self._keeper.current

@@ -10,6 +10,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -94,12 +95,10 @@ class Orchestrators:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            await self.drain()
         await self.close()
 
     async def close(self) -> None:
-        """Tell nobody anything any more."""
+        """Tell what there is still to tell, as far as it goes in the time of one event; then no more."""
         await asyncio.gather(*(feed.close() for feed in self._feeds))
 
     async def drain(self) -> None:
@@ -197,6 +196,9 @@ class _Feed:
             await self._waiting.join()
 
     async def close(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limit_s):
+                await self.drain()
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()

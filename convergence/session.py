@@ -68,9 +68,8 @@ class Session:
 
     @property
     def knowledge(self) -> Mapping[str, AggregatedPattern]:
-        """What the federation has released, as far as this process's instances have read it."""
-        views = (deployment.knowledge for _, deployment in self._deployments.values())
-        return max(views, key=len, default={})
+        """What the federation has released, as this process's first instance has read it."""
+        return next((deployment.knowledge for _, deployment in self._deployments.values()), {})
 
     async def close(self) -> None:
         """Close all deployments."""

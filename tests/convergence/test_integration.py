@@ -112,6 +112,7 @@ async def test_the_same_code_gives_the_same_numbers_in_memory_and_on_kafka(
         assert without_time(score.to_dict()) == expected[-1]
         assert later.get_stats()["sync_protocol_stats"]["total_syncs"] == 0
         await later.close()
+    gc.collect()  # whatever was forgotten would warn, and warnings are errors here
 
 
 async def test_the_numbers_are_those_of_the_classes_with_public_precision() -> None:

@@ -148,6 +148,22 @@ async def test_slow_and_broken_ones_are_counted_logged_once_and_hold_up_nobody(
     ]
 
 
+async def test_what_waits_is_told_before_it_is_closed() -> None:
+    one = ListeningAsync()
+    async with Orchestrators([one]) as feeding:
+        feeding.feed(UPDATE)
+    assert one.heard == [UPDATE]
+
+
+async def test_closing_waits_for_nobody_who_hangs() -> None:
+    hanging = Hanging()
+    async with Orchestrators([hanging], limit_s=0.01) as feeding:
+        for _ in range(50):
+            feeding.feed(UPDATE)
+    hanging.released.set()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_what_one_has_no_time_for_passes_it_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orchestrators, "MAX_WAITING", 1)
     one = Listening()
