@@ -156,6 +156,13 @@ async def test_nothing_stands_out_of_the_page_at_any_width(
         async with opened(browser, url, width=width) as tab:
             await expect(tab.locator("#instances tbody th")).to_have_count(3)
             assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+            await expect(tab.locator("canvas")).to_have_count(4)
+            for card in await tab.locator("#criteria li").all():
+                chart = await card.locator("canvas").bounding_box()
+                around = await card.bounding_box()
+                assert chart is not None
+                assert around is not None
+                assert chart["x"] + chart["width"] <= around["x"] + around["width"]
 
 
 async def test_the_first_paint_is_soon(browser: Browser, bus: FlakyBus, settings: Settings) -> None:

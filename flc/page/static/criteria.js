@@ -46,13 +46,22 @@ function card(criterion) {
   return parts;
 }
 
+// A chart is as wide as its card, which is settled when all four are there, and changes with the window.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const { plot } = [...cards.values()].find((parts) => parts.chart === target);
+    if (plot && plot.width !== target.clientWidth) plot.setSize({ width: target.clientWidth, height: 92 });
+  }
+});
+
 export function drawCriteria(criteria, points) {
-  for (const criterion of criteria) {
-    const { name, value, threshold, met, distance } = criterion;
-    if (!cards.has(name)) {
-      cards.set(name, card(criterion));
-      $("criteria").append(cards.get(name).node);
-    }
+  for (const criterion of criteria.filter(({ name }) => !cards.has(name))) {
+    const made = card(criterion);
+    cards.set(criterion.name, made);
+    $("criteria").append(made.node);
+    sizes.observe(made.chart);
+  }
+  for (const { name, value, threshold, met, distance } of criteria) {
     const parts = cards.get(name);
     const lower = name === "variance";
     const asked = `must ${lower ? "stay below" : "exceed"} ${score(threshold)}`;
@@ -72,10 +81,6 @@ export function drawCriteria(criteria, points) {
     if (parts.plot === null) parts.plot = chart(parts.chart, name, points, threshold);
     else parts.plot.setData([points.at_ms.map((ms) => ms / 1000), points[name], points.at_ms.map(() => threshold)]);
   }
-}
-
-export function resizeCharts() {
-  for (const parts of cards.values()) parts.plot?.setSize({ width: parts.chart.clientWidth, height: 92 });
 }
 
 export function recolourCharts() {

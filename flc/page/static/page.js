@@ -1,7 +1,7 @@
 // The page: the state it begins with, the stream that keeps it current, and what is drawn of it.
 
 import { $, count, duration, fill, h, setClock, text, tick } from "./dom.js";
-import { drawCriteria, recolourCharts, resizeCharts } from "./criteria.js";
+import { drawCriteria, recolourCharts } from "./criteria.js";
 import { drawExplained, drawLegend, drawRounds, drawRunning, drawWhy } from "./rounds.js";
 import { drawInstances, drawPatterns, drawRefusals, drawWorkers } from "./tables.js";
 
@@ -163,7 +163,6 @@ async function explain(kind, number) {
 $("explained-close").addEventListener("click", () => $("explained").close());
 $("updates").addEventListener("change", () => { dirty.add("rounds"); draw(); });
 for (const [id, event] of [["order", "change"], ["match", "input"]]) $(id).addEventListener(event, () => { first = 0; instancesSoon(120); });
-addEventListener("resize", resizeCharts);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolourCharts);
 setInterval(() => { tick(); contact(); if (seen.sections.running?.length) drawRunning(seen.sections.running); }, 1_000);
 drawLegend();
