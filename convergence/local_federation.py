@@ -19,6 +19,7 @@ from learning import admission, weights
 from learning.admission import Thresholds
 from learning.aggregation import Aggregates, Method, aggregate
 from learning.cells import Cells, Members
+from learning.packed import pack
 from learning.partial import partial
 from learning.scores import Scores, score
 from schemas.columns import ROW
@@ -120,7 +121,7 @@ class LocalFederation:
         before = member.vitals.admitted_sequence
         sequence = now_ms if before is None else max(before + 1, now_ms)
         event = report(_NAME, instance_id, sequence, self._key, patterns)
-        verdict = admission.judge([event], self._thresholds)
+        verdict = admission.judge([pack(event)], self._thresholds)
         rejected = verdict.rejected(0)
         taken = Taken(len(event.signature_id), verdict.accepted(0), rejected)
         rows = verdict.rows.copy()

@@ -53,12 +53,14 @@ def read(record_headers: Iterable[tuple[str, bytes]], value: bytes) -> Envelope:
         raise ValueError("a header is repeated")
     if fields.get("content-type", b"").startswith(b"application/cloudevents+json"):
         return _structured(fields, value)
-    attributes = {
-        name.removeprefix("ce_"): content.decode()
-        for name, content in fields.items()
-        if name.startswith("ce_")
-    }
-    return _envelope(attributes, value, {n: v for n, v in fields.items() if not n.startswith("ce_")})
+    attributes: dict[str, str] = {}
+    extensions: dict[str, bytes] = {}
+    for name, content in pairs:
+        if name.startswith("ce_"):
+            attributes[name[3:]] = content.decode()
+        else:
+            extensions[name] = content
+    return _envelope(attributes, value, extensions)
 
 
 def _structured(fields: dict[str, bytes], value: bytes) -> Envelope:

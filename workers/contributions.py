@@ -1,8 +1,8 @@
 """From judged reports to Contribution records: one (or as few as fit) per federation and bucket."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,7 @@ ENTRY_BYTES = 192
 FRAME_BYTES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An instance whose contribution is replaced: by the rows of a report, or by nothing."""
 
     instance_id: str
@@ -48,7 +47,7 @@ def contributions(
     """
     bucket = columns.buckets(rows, bucket_count)
     order = np.argsort(bucket, kind="stable")
-    rows = rows[order]
+    rows = rows[order]  # a copy, in which the words may be numbered anew for each record
     counts = np.bincount(bucket * np.int64(len(entries)) + entry, minlength=bucket_count * len(entries))
     counts = counts.reshape(bucket_count, -1)
     start = 0
@@ -62,9 +61,13 @@ def contributions(
 
 def _parts(rows: Rows, counts: Sequence[int]) -> Iterator[tuple[Rows, int, int]]:
     """Cut a bucket where a record would grow too large: yield rows, first entry, and behind the last."""
+    many_words = np.count_nonzero(np.bincount(rows["pattern_type"])) > MAX_PATTERN_TYPES
+    whole = FRAME_BYTES + len(counts) * ENTRY_BYTES + len(rows) * ROW_BYTES
+    if whole <= MAX_PART_BYTES and len(counts) <= MAX_PART_ROWS and not many_words:
+        yield rows, 0, len(counts)
+        return
     first, start, end = 0, 0, 0
     size, used = FRAME_BYTES, set[int]()
-    many_words = np.count_nonzero(np.bincount(rows["pattern_type"])) > MAX_PATTERN_TYPES
     for index, count in enumerate(counts):
         types = set(rows["pattern_type"][end : end + count].tolist()) if many_words else set()
         cost = ENTRY_BYTES + count * ROW_BYTES
@@ -82,17 +85,17 @@ def _parts(rows: Rows, counts: Sequence[int]) -> Iterator[tuple[Rows, int, int]]
 def _contribution(
     federation: str, entries: Sequence[Entry], counts: Sequence[int], rows: Rows, words: Sequence[str]
 ) -> Contribution:
+    instance_id, organisation, sequence, removed = zip(*entries, strict=True)
     present = np.bincount(rows["pattern_type"], minlength=len(words)) > 0
-    rows = rows.copy()
     rows["pattern_type"] = (np.cumsum(present) - 1)[rows["pattern_type"]]
     return Contribution(
         federation=federation,
         entries=ContributionEntries(
-            instance_id=tuple(entry.instance_id for entry in entries),
-            organisation=tuple(entry.organisation for entry in entries),
-            sequence=tuple(entry.sequence for entry in entries),
+            instance_id=instance_id,
+            organisation=organisation,
+            sequence=sequence,
             rows=tuple(counts),
-            removed=tuple(entry.removed for entry in entries),
+            removed=removed,
         ),
         pattern_types=tuple(compress(words, present.tolist())),
         **columns.encode(rows),

@@ -20,17 +20,15 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _INTEGER = re.compile(r"-?[0-9]+(?![0-9.eE])")
 _NOT_FINITE = re.compile(r"(NaN|Infinity)\b")
 
-#: The columns of a report are too long for pydantic to look at every cell; these are their types.
-_TEXT = frozenset({str})
-_NUMBER = frozenset({float, int})
-_COLUMNS: Mapping[str, frozenset[type]] = {
-    "signature_id": _TEXT,
-    "pattern_type": _TEXT,
-    "strength": _NUMBER,
-    "resonance": _NUMBER,
-    "epistemic_certainty": _NUMBER,
+#: The columns of a report are too long for pydantic to look at every cell; these are the types of numbers.
+_TEXTS = ("signature_id", "pattern_type")
+_NUMBERS: Mapping[str, frozenset[type]] = {
+    "strength": frozenset({float, int}),
+    "resonance": frozenset({float, int}),
+    "epistemic_certainty": frozenset({float, int}),
     "frequency": frozenset({int}),
 }
+_COLUMNS = (*_TEXTS, *_NUMBERS)
 _REPORT_FIELDS = frozenset(PatternReport.model_fields)
 
 E = TypeVar("E", bound=Inbound)
@@ -127,16 +125,19 @@ def _is_plain_report(document: dict[str, Any]) -> bool:
         or not all(_is_name(document[field]) for field in ("federation", "instance_id"))
     ):
         return False
-    lengths = set()
-    for name, kinds in _COLUMNS.items():
-        column = document[name]
-        if type(column) is not list or not kinds.issuperset(map(type, column)):
-            return False
-        lengths.add(len(column))
-    if len(lengths) != 1 or lengths.pop() > MAX_REPORT_ROWS:
+    columns = [document[name] for name in _COLUMNS]
+    if not {list}.issuperset(map(type, columns)):
         return False
-    for name in _COLUMNS:
-        document[name] = tuple(document[name])
+    if len(set(map(len, columns))) > 1 or len(columns[0]) > MAX_REPORT_ROWS:
+        return False
+    try:
+        for name in _TEXTS:
+            "".join(document[name])
+    except TypeError:
+        return False
+    if not all(kinds.issuperset(map(type, document[name])) for name, kinds in _NUMBERS.items()):
+        return False
+    document.update(zip(_COLUMNS, map(tuple, columns), strict=True))
     return True
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from learning import admission
 from learning.admission import Verdict
+from learning.packed import Packed, pack
 from schemas.instances import InstanceRegistered
 from schemas.partitioning import key_partition
 from schemas.reasons import Reason
@@ -56,7 +57,7 @@ class _Answer:
     registration: Registration
     outcome: str
     sequence: int | None
-    report: PatternReport | None = None
+    report: Packed | None = None
 
 
 class Privacy(Worker[PrivacyState]):
@@ -156,7 +157,7 @@ class Privacy(Worker[PrivacyState]):
             self._refuse(record, opened, step)
             return _Answer(record, registration, f"refused:{opened.reason}", sequence)
         step.handled[record.topic, Outcome.ACCEPTED] += 1
-        return _Answer(record, registration, "admitted", sequence, opened.event)
+        return _Answer(record, registration, "admitted", sequence, pack(opened.event))
 
     def _refuse(self, record: Record, refusal: Refusal, step: Step) -> None:
         step.handled[record.topic, Outcome.DEAD_LETTERED] += 1
@@ -169,7 +170,7 @@ class Privacy(Worker[PrivacyState]):
         for answer in answers:
             received, accepted, rejected = 0, 0, {}
             if answer.report is not None:
-                received = len(answer.report.signature_id)
+                received = answer.report.rows
                 accepted, rejected = verdict.accepted(judged), verdict.rejected(judged)
                 judged += 1
             record, registered = answer.record, answer.registration.registered

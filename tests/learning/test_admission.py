@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning import admission
+from learning.admission import Thresholds, Verdict
+from learning.packed import pack
 from schemas.columns import signature_ids
 from schemas.reasons import RowReason
 from tests.deployments import good_row
@@ -31,13 +33,17 @@ class Report:
     frequency: Sequence[int]
 
 
+def judge(batch: Sequence[Report], thresholds: Thresholds) -> Verdict:
+    return admission.judge([pack(one) for one in batch], thresholds)
+
+
 def report(*rows: dict[str, Any]) -> Report:
     full = [good_row(index) | row for index, row in enumerate(rows)]
     return Report(**{name: tuple(row[name] for row in full) for name in good_row(0)})
 
 
 def reason_of(**row: Any) -> RowReason | None:
-    verdict = admission.judge([report(row)], GATES)
+    verdict = judge([report(row)], GATES)
     assert verdict.accepted(0) + sum(verdict.rejected(0).values()) == 1
     return next(iter(verdict.rejected(0)), None)
 
@@ -82,29 +88,29 @@ def test_the_first_reason_that_applies_counts(row: dict[str, Any], reason: RowRe
 
 def test_of_two_rows_of_a_signature_the_later_is_refused_whatever_became_of_the_earlier() -> None:
     one = {"signature_id": "a" * 32}
-    verdict = admission.judge([report(one | {"epistemic_certainty": 0.1}, one, one)], GATES)
+    verdict = judge([report(one | {"epistemic_certainty": 0.1}, one, one)], GATES)
     assert verdict.rejected(0) == {RowReason.LOW_CERTAINTY: 1, RowReason.DUPLICATE_SIGNATURE: 2}
 
 
 def test_the_same_signature_in_two_reports_is_no_duplicate() -> None:
-    verdict = admission.judge([report({}, {}), report({}, {})], GATES)
+    verdict = judge([report({}, {}), report({}, {})], GATES)
     assert (verdict.accepted(0), verdict.accepted(1)) == (2, 2)
 
 
 def test_the_zeros_of_a_malformed_id_are_not_an_earlier_row() -> None:
-    verdict = admission.judge([report({"signature_id": "x"}, {"signature_id": "0" * 32})], GATES)
+    verdict = judge([report({"signature_id": "x"}, {"signature_id": "0" * 32})], GATES)
     assert verdict.rejected(0) == {RowReason.BAD_SIGNATURE_ID: 1}
 
 
 def test_a_report_has_no_more_than_256_words() -> None:
-    verdict = admission.judge([report(*({"pattern_type": f"w{index}"} for index in range(300)))], GATES)
+    verdict = judge([report(*({"pattern_type": f"w{index}"} for index in range(300)))], GATES)
     assert verdict.rejected(0) == {RowReason.BAD_PATTERN_TYPE: 44}
     assert verdict.words[int(verdict.rows["pattern_type"][255])] == "w255"
 
 
 @pytest.mark.parametrize("batch", [[], [report()], [report(), report({"signature_id": "x"}), report()]])
 def test_nothing_held_is_judged_too(batch: list[Report]) -> None:
-    verdict = admission.judge(batch, GATES)
+    verdict = judge(batch, GATES)
     assert len(verdict.rows) == 0
     assert len(verdict.counts) == len(batch)
 
@@ -151,7 +157,7 @@ def plainly(rows: list[dict[str, Any]]) -> tuple[Counter[RowReason], list[tuple[
 
 @given(st.lists(st.lists(ROWS, max_size=8), max_size=6))
 def test_columns_are_judged_as_rows_are(batch: list[list[dict[str, Any]]]) -> None:
-    verdict = admission.judge([report(*rows) for rows in batch], GATES)
+    verdict = judge([report(*rows) for rows in batch], GATES)
     ids = signature_ids(verdict.rows)
     for index, rows in enumerate(batch):
         reasons, taken = plainly(rows)

@@ -311,13 +311,9 @@ def test_no_contribution_is_larger_than_a_part() -> None:
 
 def test_many_instances_without_rows_are_cut_too() -> None:
     entries = [Entry(f"i{number}", "acme", 1) for number in range(2_500)]
-    none = columns.decode(next(contributions("default", [], *_nothing(), [], bucket_count=1))[1])
-    parts = list(contributions("default", entries, none, _nothing()[1], [], bucket_count=1))
+    rows, entry = np.zeros(0, columns.ROW), np.zeros(0, np.int64)
+    parts = list(contributions("default", entries, rows, entry, [], bucket_count=1))
     assert [len(event.entries) for _, event in parts] == [1_000, 1_000, 500]
-
-
-def _nothing() -> tuple[columns.Rows, Any]:
-    return np.zeros(0, columns.ROW), np.zeros(0, np.int64)
 
 
 ALPHA, BETA = Instance("alpha"), Instance("beta")
