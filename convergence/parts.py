@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast
 
+from schemas.aggregation import PartialAggregate, RoundBarrier
 from schemas.convergence import RoundEvent
 from schemas.event import Columns
 from schemas.rounds import HandOver
 
 C = TypeVar("C", bound=Columns)
-R = TypeVar("R", bound=RoundEvent | HandOver)
+R = TypeVar("R", bound=RoundEvent | HandOver | RoundBarrier | PartialAggregate)
 
 #: Fields of which every part has its own share, if they are lists; of all others the last part has the whole
 #: (``acknowledged`` lists instances in a hand-over and counts them in a result).

@@ -28,6 +28,7 @@ COMMANDS = {
     "lag": ("flc.lag", "Whether the workers keep up."),
     "rounds": ("flc.rounds", "Request, list and show rounds."),
     "dead-letters": ("flc.dead_letters", "What was refused and why; send it again."),
+    "replay": ("flc.replay", "Recompute results from the log."),
     "schema": ("flc.schema", "JSON Schemas and AsyncAPI of the contract."),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convergence.replay.reference import Configuration, Reports
 from learning.aggregation import Aggregates, Method, aggregate
 from learning.cells import Cells, Members
 from learning.criteria import Criterion, Thresholds, judge
@@ -15,7 +16,6 @@ from learning.partial import Sums, merge, partial
 from learning.release import Release, releases
 from learning.scores import Scores, score
 from schemas.columns import ROW
-from tests.reference import Configuration, Reports
 
 WORDS = ("anomaly", "drift", "latency", "retry")
 

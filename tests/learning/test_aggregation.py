@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convergence.replay import exact, reference
+from convergence.replay.reference import Configuration
 from learning.aggregation import Method, aggregate
 from learning.cells import MAX_TOTAL_WEIGHT, Cells, Members
 from learning.micro import U
 from schemas.columns import ROW
-from tests import reference
 from tests.learning.federations import Federation, by_signature, compute, equal_federation
-from tests.reference import Configuration
 
 A, B = "a" * 32, "b" * 32
 
@@ -116,8 +116,8 @@ def test_a_variation_next_to_a_rounding_boundary_is_exact() -> None:
     assert sum(variation % 1 == Fraction(1, 2) for variation in variations) > 50
     assert sum(0 < abs(variation % 1 - Fraction(1, 2)) < Fraction(1, 1000) for variation in variations) > 0
     for n, variation in enumerate(variations):
-        half = Fraction(reference.half_up(variation), 2)
-        assert said[f"{n:032x}"]["consensus_score"] == reference.half_up(U - half)
+        half = Fraction(exact.half_up(variation), 2)
+        assert said[f"{n:032x}"]["consensus_score"] == exact.half_up(U - half)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_variation_next_to_a_rounding_boundary_is_exact() -> None:
 def test_a_variation_that_float64_puts_on_the_wrong_side_of_a_tie_is_exact(
     contributors: list[tuple[int, int]],
 ) -> None:
-    mean, spread = reference.weighted_mean(contributors), reference.weighted_variance(contributors)
+    mean, spread = exact.weighted_mean(contributors), exact.weighted_variance(contributors)
     assert (4 * U * U * spread / mean**2) ** Fraction(1, 2) % 2 == 1  # a tie
 
     said = said_of_one(contributors)

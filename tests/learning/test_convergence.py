@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
+from convergence.replay.reference import Row
 from learning.criteria import converged
 from learning.micro import to_micro
 from tests.learning.federations import Federation, compute, equal_federation
-from tests.reference import Row
 
 Span = tuple[float, float]
 

@@ -5,7 +5,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import reference
+from convergence.replay import reference
+from convergence.replay.reference import Configuration
 from tests.learning.federations import (
     Federation,
     Round,
@@ -15,7 +16,6 @@ from tests.learning.federations import (
     over_the_bus,
     random_federation,
 )
-from tests.reference import Configuration
 
 configurations = st.builds(
     Configuration,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convergence.replay.exact import half_up
 from learning.limbs import group_totals, normalise, total
 from learning.micro import U, hu, public, to_micro
-from tests.reference import half_up
 
 
 @settings(deadline=None)

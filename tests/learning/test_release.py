@@ -2,10 +2,10 @@
 
 import pytest
 
+from convergence.replay.reference import Configuration, Row
 from learning.micro import U
 from learning.release import Release, releasable
 from tests.learning.federations import Federation, compute
-from tests.reference import Configuration, Row
 
 A = "a" * 32
 FULL: Row = ("drift", 876_543, 765_432, 912_345, 100)

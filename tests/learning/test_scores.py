@@ -6,14 +6,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from convergence.replay import exact, reference
+from convergence.replay.reference import Row
 from learning.cells import Members
 from learning.criteria import converged
 from learning.micro import U
 from learning.partial import LibrarySums, MemberSums, Sums
 from learning.scores import GlobalScores, global_scores, score
-from tests import reference
 from tests.learning.federations import compute, equal_federation
-from tests.reference import Row
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 FULL: Row = ("drift", U, U, U, 1)
@@ -122,8 +122,8 @@ def test_alignment_and_coverage_are_exact_beyond_63_bits() -> None:
 
     larger = (weight - U) * own + library.strength - U * shared - overlap
     assert min(U * overlap, U * held, (weight - U) * own, library.emergence) > 2**63
-    assert set(scores.members.alignment.tolist()) == {reference.half_up(Fraction(U * overlap, larger))}
-    assert set(scores.members.coverage.tolist()) == {reference.half_up(Fraction(U, 7))}
+    assert set(scores.members.alignment.tolist()) == {exact.half_up(Fraction(U * overlap, larger))}
+    assert set(scores.members.coverage.tolist()) == {exact.half_up(Fraction(U, 7))}
     assert set(scores.members.quality.tolist()) == {912_345}
     assert set(scores.members.resonance.tolist()) == {812_345}
     assert set(scores.members.emergence.tolist()) == {987_654}

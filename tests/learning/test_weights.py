@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convergence.replay import weights as reference
 from learning.micro import U
 from learning.weights import cap, data_quality, reliability, weight
-from tests import reference
 
 counts = st.integers(0, 100_000)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from convergence.replay.reference import Row
 from schemas import cloudevents
 from schemas.catalogue import EVENTS
 from schemas.columns import ROW
@@ -23,7 +24,6 @@ from schemas.partitioning import key_partition
 from schemas.reports import Contribution
 from schemas.signing import public_key
 from tests.deployments import NOW_MS, OPERATOR, key_of, settings, signed_headers
-from tests.reference import Row
 from workers.aggregation import Aggregation
 from workers.collection import Collection
 from workers.consensus import Consensus

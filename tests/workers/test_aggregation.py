@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from convergence.replay.reference import Row
 from schemas.aggregation import BarrierInstances, PartialAggregate, RoundBarrier
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
 from schemas.rounds import Configuration, RoundKind
-from tests.reference import Row
 from tests.workers.line import Line, shared_rows, signature
 from workers.aggregation import OutsideWindowError
 from workers.aggregation_state import AggregationState

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from convergence.replay import reference
+from convergence.replay.reference import Row
+from convergence.replay.weights import cap
 from schemas.convergence import ConvergenceUpdated, RoundAbandoned, SynchronizationCompleted
 from schemas.health import Status
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
 from schemas.rounds import AggregationCompleted, DetectionCompleted, RoundKind
-from tests import reference
 from tests.deployments import Instance
-from tests.reference import Row
 from tests.workers.line import Line, shared_rows, signature
 from workers.catalogue import WORKERS
 from workers.fold import Record
@@ -67,7 +68,7 @@ class Federation:
         self, participation: Mapping[str, tuple[int, int]], configuration: reference.Configuration
     ) -> reference.Result:
         """Return what the reference says."""
-        weights = reference.cap(self.weights, self.organisations)
+        weights = cap(self.weights, self.organisations)
         return reference.compute(self.reports, self.organisations, weights, participation, configuration)
 
 

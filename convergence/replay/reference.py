@@ -1,9 +1,9 @@
-"""A second implementation of the mathematics, to hold the product against.
+"""A round computed a second time, to hold what the workers computed against.
 
-It is deliberately slow and independent: it shares no code with the product, knows neither numpy nor closed
+It is deliberately slow and independent: it shares no code with the workers, knows neither numpy nor closed
 forms, takes every formula from its definition (means, variances and Jaccard similarities as fractions, a
 median by counting), and looks at the whole federation at once instead of at buckets. Everything is rounded
-half up, at the same points as in the product, so both must give the same integers.
+half up, at the same points as in the workers, so both must give the same integers.
 
 An instance's rows are {signature: (pattern type, strength, resonance, certainty, frequency)} in micro-units.
 """
@@ -11,10 +11,27 @@ An instance's rows are {signature: (pattern type, strength, resonance, certainty
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, isqrt
+from math import floor
 from typing import Any
 
-ONE = 1_000_000
+from convergence.replay.exact import (
+    ONE,
+    half_up,
+    half_up_root,
+    mean,
+    share,
+    weighted_mean,
+    weighted_variance,
+)
+
+#: A signature is in the library with so many organisations (fewer if there are not so many) …
+LIBRARY_ORGANISATIONS = 3
+
+#: … and so many instances.
+LIBRARY_INSTANCES = 2
+
+#: A signature has full reach with so many organisations (likewise).
+FULL_REACH = 5
 
 Row = tuple[str, int, int, int, int]
 Reports = Mapping[str, Mapping[str, Row]]
@@ -46,76 +63,8 @@ class Result:
     converged: bool
 
 
-def half_up(value: Fraction) -> int:
-    return floor(value + Fraction(1, 2))
-
-
-def share(part: int, whole: int) -> int:
-    """Part of the whole in micro-units; nothing of nothing is 0."""
-    return half_up(Fraction(ONE * part, whole)) if whole else 0
-
-
-def mean(values: Sequence[int]) -> int:
-    return half_up(Fraction(sum(values), len(values))) if values else 0
-
-
-def weighted_mean(pairs: Sequence[tuple[int, int]]) -> Fraction:
-    return Fraction(sum(weight * value for weight, value in pairs), sum(weight for weight, _ in pairs))
-
-
-def weighted_variance(pairs: Sequence[tuple[int, int]]) -> Fraction:
-    middle = weighted_mean(pairs)
-    weight = sum(weight for weight, _ in pairs)
-    return sum((w * (value - middle) ** 2 for w, value in pairs), Fraction(0)) / weight
-
-
-def half_up_root(square: Fraction) -> int:
-    """Return the root of ``square``, half up: the last n with n - 1/2 not above it."""
-    n = isqrt(floor(square)) + 1
-    while n > 0 and (Fraction(2 * n - 1, 2)) ** 2 > square:
-        n -= 1
-    return n
-
-
-def reliability(received: int, expected: int) -> int:
-    return min(ONE, share(received, expected)) if expected else ONE
-
-
-def data_quality(accepted: int, received: int, low_certainty: int, low_quality: int) -> int:
-    judged = received - low_certainty - low_quality
-    return share(accepted, judged) if judged else ONE
-
-
-def weight(reliability: int, data_quality: int, rows: int, min_weight: int) -> int:
-    volume = Fraction(1, 2) + Fraction(min(1000, rows), 2000)
-    product = half_up(Fraction(reliability, ONE) * Fraction(data_quality, ONE) * volume * ONE)
-    return min(ONE, max(min_weight, product))
-
-
-def cap(weights: Mapping[str, int], organisations: Mapping[str, str]) -> dict[str, int]:
-    """No organisation above its share of the whole; the fewest organisations are cut that make it so."""
-    totals: dict[str, int] = {}
-    for instance, own in weights.items():
-        totals[organisations[instance]] = totals.get(organisations[instance], 0) + own
-    if len(totals) < 3:
-        return dict(weights)
-    most = min(Fraction(1, 2), Fraction(2, len(totals)))
-    ranking = sorted(totals, key=lambda organisation: -totals[organisation])
-    for cut in range(len(ranking)):
-        free = sum(totals[organisation] for organisation in ranking[cut:])
-        limit = most * free / (1 - cut * most)  # = most * (free + cut * limit)
-        if totals[ranking[cut]] <= limit:
-            break
-    capped = set(ranking[:cut])
-    return {
-        instance: max(1, floor(own * limit / totals[organisations[instance]]))
-        if organisations[instance] in capped
-        else own
-        for instance, own in weights.items()
-    }
-
-
 def middle(pairs: Sequence[tuple[int, int]], configuration: Configuration) -> int:
+    """Return the mean, the lower median or the trimmed mean of (weight, value), as configured."""
     whole = sum(weight for weight, _ in pairs)
     ordered = sorted(pairs, key=lambda pair: pair[1])
     if configuration.method == "mean":
@@ -173,11 +122,14 @@ def aggregate(
     disagreement = coefficient_of_variation(strength) + coefficient_of_variation(resonance)
     agreement = half_up(ONE - Fraction(disagreement, 2))
     facts["consensus_score"] = ONE if len(rows) == 1 else max(0, agreement)
-    facts["in_library"] = len(by_organisation) >= min(3, len(cohort_organisations)) and len(rows) >= 2
+    facts["in_library"] = (
+        len(by_organisation) >= min(LIBRARY_ORGANISATIONS, len(cohort_organisations))
+        and len(rows) >= LIBRARY_INSTANCES
+    )
     if len(cohort_organisations) == 1:
-        held, full = len(rows), min(5, len(weights))
+        held, full = len(rows), min(FULL_REACH, len(weights))
     else:
-        held, full = len(by_organisation), min(5, len(cohort_organisations))
+        held, full = len(by_organisation), min(FULL_REACH, len(cohort_organisations))
     reach = share(min(held, full), full)
     intensity = Fraction(facts["strength"] + facts["resonance"], 2)
     factors = reach + intensity + facts["consensus_score"] + facts["certainty"]
@@ -206,6 +158,7 @@ def releases(aggregates: Mapping[str, Facts], k: int) -> dict[str, Facts]:
 
 
 def on_ladder(count: int, k: int) -> int:
+    """Return the largest of k, 10, 20, 50, 100, 200, … that is not above the count."""
     ladder = {k} | {step * 10**power for power in range(1, 12) for step in (1, 2, 5)}
     return max(rung for rung in ladder if rung <= count)
 
@@ -243,6 +196,7 @@ def instance_scores(
     participation: tuple[int, int],
     aggregates: Mapping[str, Facts],
 ) -> Facts:
+    """Return the scores of one instance."""
     own = reports.get(instance, {})
     library = {signature: facts for signature, facts in aggregates.items() if facts["in_library"]}
     shared = [facts for signature, facts in library.items() if signature in own]
@@ -262,6 +216,7 @@ def instance_scores(
 def federation_scores(
     weights: Sequence[int], unified: Sequence[int], alignments: Sequence[int], emergence: int
 ) -> Facts:
+    """Return the scores of the federation; of nobody they are zeros."""
     if not weights:
         names = ("convergence", "alignment", "variance", "emergence", "mean", "weighted_mean")
         return dict.fromkeys(names, 0)
@@ -279,6 +234,7 @@ def federation_scores(
 
 
 def criteria(federation: Facts, configuration: Configuration) -> dict[str, Facts]:
+    """Return of each criterion its value, whether it is met, strictly, and by how much."""
     distances = {
         "convergence": federation["convergence"] - configuration.min_convergence,
         "alignment": federation["alignment"] - configuration.min_alignment,

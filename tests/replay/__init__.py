@@ -1,0 +1,1 @@
+"""The replay: it finds nothing where nothing is wrong, and whatever is."""
