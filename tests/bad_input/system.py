@@ -88,8 +88,16 @@ class Ended:
 class System:
     """The running workers; ``federation`` is the one whose operator they know."""
 
-    def __init__(self, bus: KafkaBus, directory: Path, federation: str, **environment: str) -> None:
+    def __init__(
+        self,
+        bus: KafkaBus,
+        directory: Path,
+        federation: str,
+        workers: Sequence[str] = RUNNING,
+        **environment: str,
+    ) -> None:
         self.bus = bus
+        self._workers = workers
         self.landed = Landed()
         self.errors = directory / "stderr"
         #: Records that were sent, by topic.
@@ -120,7 +128,7 @@ class System:
         self._reader = await self.bus.reader(await self.bus.end_offsets(outputs))
         with self.errors.open("wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                *(*COMMAND, "worker", "run", *RUNNING),
+                *(*COMMAND, "worker", "run", *self._workers),
                 env=self._environment,
                 cwd=self._directory,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -145,11 +153,11 @@ class System:
         self.sent.update(one.topic for one in sent)
         return [(one.topic, one.partition, one.offset) for one in sent]
 
-    async def command(self, *arguments: str) -> Ended:
-        """Run a command to its end."""
+    async def command(self, *arguments: str, **environment: str) -> Ended:
+        """Run a command to its end, in this environment besides its own."""
         process = await asyncio.create_subprocess_exec(
             *(*COMMAND, *arguments),
-            env=self._environment,
+            env={**self._environment, **environment},
             cwd=self._directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -208,13 +216,14 @@ class System:
 
 
 @asynccontextmanager
-async def running(broker: str, directory: Path, federation: str, **environment: str) -> AsyncIterator[System]:
+async def running(
+    broker: str, directory: Path, federation: str, workers: Sequence[str] = RUNNING, **environment: str
+) -> AsyncIterator[System]:
     """Run the workers while the block runs."""
     bus = KafkaBus(Settings(bootstrap_servers=broker, session_timeout_ms=6_000, _env_file=None))
     try:
-        async with System(
-            bus, directory, federation, KAFKA_BOOTSTRAP_SERVERS=broker, **environment
-        ) as system:
+        known = {"KAFKA_BOOTSTRAP_SERVERS": broker, **environment}
+        async with System(bus, directory, federation, workers, **known) as system:
             yield system
     finally:
         await bus.close()
