@@ -19,20 +19,19 @@ class NotStrictError(ValueError):
 def read(value: bytes, fields: Mapping[str, Check]) -> dict[str, Any]:
     """Return the document; raises NotStrictError."""
     try:
-        text = value.decode("utf-8")
         document = json.loads(
-            text,
+            value.decode("utf-8"),
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_float,
             parse_constant=_constant,
         )
+        if not isinstance(document, dict) or document.keys() != fields.keys():
+            raise NotStrictError("other fields")
+        if not all(check(document[name]) for name, check in fields.items()):
+            raise NotStrictError("a wrong value")
     except (ValueError, RecursionError) as error:
         raise NotStrictError(str(error)) from error
-    if not isinstance(document, dict) or document.keys() != fields.keys():
-        raise NotStrictError("other fields")
-    if not all(check(document[name]) for name, check in fields.items()):
-        raise NotStrictError("a wrong value")
     lengths = {len(column) for column in document.values() if isinstance(column, list)}
     if len(lengths) > 1:
         raise NotStrictError("columns of different lengths")

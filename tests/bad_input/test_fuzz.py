@@ -6,7 +6,7 @@ FLC_FUZZ_EXAMPLES says how many are tried of each (default: 200, some seconds).
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +84,7 @@ def damaged(draw: st.DrawFn, value: bytes) -> bytes:
     return value
 
 
-WOUNDS = st.sampled_from(
+WOUNDS: st.SearchStrategy[Callable[[Record], Record]] = st.sampled_from(
     [
         *(replace,) * 6,  # as it is
         twice,
@@ -117,8 +117,7 @@ def records(draw: st.DrawFn, topics: list[str]) -> Record:
     draft = DRAFTS[draw(st.sampled_from(topics))](of, NOW_MS + draw(st.integers(0, 3)))
     signer = MALLORY if draw(st.integers(0, 9)) == 0 else None
     record = draft.record(draw(damaged(draft.json)), by=signer)
-    wounded: Record = draw(WOUNDS)(record)
-    return wounded
+    return draw(WOUNDS)(record)
 
 
 def batches(*topics: str) -> st.SearchStrategy[list[list[Record]]]:
