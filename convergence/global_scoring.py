@@ -1,16 +1,18 @@
 """The scores of a federation from those of its instances, and whether it has converged."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from convergence.federated_learning import organisation
+from convergence.results import in_ones
 from convergence.types import AggregatedPattern, GlobalConvergenceScore, InstanceMetadata, InstanceScores
 from learning import criteria, weights
 from learning.aggregation import LIBRARY_INSTANCES, emergence_of, reach_of
 from learning.criteria import Criterion
-from learning.micro import U, hu, to_micro
+from learning.micro import hu, to_micro
 from learning.scores import GlobalScores, global_scores
 
 
@@ -44,44 +46,31 @@ class GlobalScoringAggregator:
         nothing). Emergence is that of ``global_patterns`` that at least two instances hold, each weighing as
         many as hold it, with reach counted in instances; without patterns it is the weighted mean of the
         instances' emergence. (A round knows weights and organisations behind each pattern and is exact.)
+
+        Raises ValueError, with instance and field, for a score that is not in [0, 1].
         """
         known = sorted(instance_scores.keys() & instance_metadata.keys())
         scores = [instance_scores[name] for name in known]
         weight = self._weights([instance_metadata[name] for name in known])
         given = global_patterns.values() if isinstance(global_patterns, Mapping) else global_patterns
         patterns = list(given or ())
+        unified = [_share(one, "unified_score") for one in scores]
+        alignment = [_share(one, "alignment", one.metadata.get("alignment", 0.0)) for one in scores]
         if patterns:
             emergence = _emergence(patterns, len(known))
-        elif known:
-            emergence = hu(
-                sum(w * to_micro(one.emergence_score) for w, one in zip(weight, scores, strict=True)),
-                sum(weight),
-            )
         else:
-            emergence = 0
-        overall = global_scores(
-            weight,
-            [to_micro(one.unified_score) for one in scores],
-            [to_micro(one.metadata.get("alignment", 0.0)) for one in scores],
-            emergence,
-        )
+            own = (_share(one, "emergence_score") for one in scores)
+            total = sum(w * each for w, each in zip(weight, own, strict=True))
+            emergence = hu(total, sum(weight)) if known else 0
+        overall = global_scores(weight, unified, alignment, emergence)
         self.count(len(known), len(patterns))
-        return GlobalConvergenceScore(
-            global_convergence=overall.global_convergence / U,
-            instance_count=len(known),
-            pattern_alignment=overall.pattern_alignment / U,
-            global_emergence=overall.global_emergence / U,
-            convergence_variance=overall.convergence_variance / U,
-            mean_convergence=overall.mean_convergence / U,
-            weighted_mean_convergence=overall.weighted_mean_convergence / U,
-            instance_scores=scores,
-        )
+        return GlobalConvergenceScore(**in_ones(overall), instance_count=len(known), instance_scores=scores)
 
     def _weights(self, instances: list[InstanceMetadata]) -> list[int]:
         floor = max(1, to_micro(self.min_instance_weight))
         each = [
             weights.weight(
-                to_micro(one.reliability_score), to_micro(one.data_quality_score), one.pattern_count, floor
+                _share(one, "reliability_score"), _share(one, "data_quality_score"), one.pattern_count, floor
             )
             for one in instances
         ]
@@ -98,17 +87,10 @@ class GlobalScoringAggregator:
         thresholds = criteria.Thresholds(
             variance_micro=min(to_micro(self.max_variance_threshold), criteria.Thresholds.variance_micro)
         )
-        return criteria.judge(
-            GlobalScores(
-                global_convergence=to_micro(global_score.global_convergence),
-                pattern_alignment=to_micro(global_score.pattern_alignment),
-                global_emergence=to_micro(global_score.global_emergence),
-                convergence_variance=to_micro(global_score.convergence_variance),
-                mean_convergence=to_micro(global_score.mean_convergence),
-                weighted_mean_convergence=to_micro(global_score.weighted_mean_convergence),
-            ),
-            thresholds,
-        )
+        scores = {
+            each.name: to_micro(getattr(global_score, each.name)) for each in dataclasses.fields(GlobalScores)
+        }
+        return criteria.judge(GlobalScores(**scores), thresholds)
 
     def count(self, instances: int, patterns: int) -> None:
         """Take note of a score of so many instances and patterns, for the statistics."""
@@ -123,6 +105,14 @@ class GlobalScoringAggregator:
             "instances_aggregated": self._instances,
             "patterns_aligned": self._patterns,
         }
+
+
+def _share(of: InstanceScores | InstanceMetadata, name: str, value: float | None = None) -> int:
+    """Return a score in micro-units; raises ValueError, with instance and field, for none in [0, 1]."""
+    score = getattr(of, name) if value is None else value
+    if not 0 <= score <= 1:
+        raise ValueError(f"{of.instance_id}: {name}: not in [0, 1]")
+    return to_micro(score)
 
 
 def _emergence(patterns: list[AggregatedPattern], instances: int) -> int:

@@ -1,6 +1,7 @@
 """From what is computed to what the API gives: micro-units to numbers, columns to objects."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from convergence.types import (
     at,
 )
 from learning.micro import U
+from learning.scores import GlobalScores
 from schemas.columns import ROW, signature_ids
 from schemas.convergence import (
     PublicInstanceScores,
@@ -25,7 +27,7 @@ from schemas.convergence import (
     SynchronizationCompleted,
 )
 from schemas.knowledge import AggregatedPattern as ReleasedPattern
-from schemas.rounds import GlobalScores
+from schemas.rounds import GlobalScores as GlobalColumns
 
 #: From these on a pattern is high or medium (medium needs the minimum certainty only).
 HIGH_CERTAINTY, HIGH_STRENGTH, MEDIUM_STRENGTH = 0.9, 0.7, 0.5
@@ -93,6 +95,11 @@ def aggregated_patterns(done: Round, when: datetime, min_certainty: float) -> di
     }
 
 
+def in_ones(overall: GlobalScores) -> dict[str, Any]:
+    """Return the scores of a federation by name, in [0, 1]."""
+    return {name: value / U for name, value in asdict(overall).items()}
+
+
 def released_pattern(released: ReleasedPattern, min_certainty: float) -> AggregatedPattern:
     """Return a pattern of the shared knowledge; who contributed is not known, and counts are rounded down."""
     return _aggregated(
@@ -135,13 +142,8 @@ def global_score(done: Round, when: datetime) -> GlobalConvergenceScore:
     scores = {name: (column / U).tolist() for name, column in columns.items()}
     rows = np.bincount(done.cells.member, minlength=len(done.instance_ids)).tolist()
     return GlobalConvergenceScore(
-        global_convergence=overall.global_convergence / U,
+        **in_ones(overall),
         instance_count=len(done.instance_ids),
-        pattern_alignment=overall.pattern_alignment / U,
-        global_emergence=overall.global_emergence / U,
-        convergence_variance=overall.convergence_variance / U,
-        mean_convergence=overall.mean_convergence / U,
-        weighted_mean_convergence=overall.weighted_mean_convergence / U,
         timestamp=when,
         instance_scores=[
             InstanceScores(
@@ -169,7 +171,7 @@ def published_score(result: RoundResult, scores: Iterable[PublicInstanceScores])
     """Return the scores that a round published, with those of the instances that are known by now."""
     when = at(result.timestamp)
     return GlobalConvergenceScore(
-        **{name: getattr(result, name) for name in GlobalScores.model_fields},
+        **{name: getattr(result, name) for name in GlobalColumns.model_fields},
         instance_count=result.instance_count,
         timestamp=when,
         instance_scores=[

@@ -127,6 +127,21 @@ async def test_of_a_round_it_gives_what_the_round_has() -> None:
     assert again.to_dict() | ignored == exact.to_dict() | ignored
 
 
+@pytest.mark.parametrize(
+    ("score", "known", "message"),
+    [
+        (scores("a", unified_score=float("nan")), instance("a"), "a: unified_score: not in"),
+        (scores("a", metadata={"alignment": 1.1}), instance("a"), "a: alignment: not in"),
+        (scores("a"), instance("a", reliability_score=-0.1), "a: reliability_score: not in"),
+    ],
+)
+async def test_a_score_out_of_range_is_named(
+    score: InstanceScores, known: InstanceMetadata, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        await GlobalScoringAggregator().calculate_global_convergence({"a": score}, {"a": known})
+
+
 def test_converged_needs_all_four_strictly() -> None:
     validate = GlobalScoringAggregator().validate_convergence
     assert validate(converged())
