@@ -26,6 +26,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if configured := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield configured
         return
+    yield from _fresh(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def quiet_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give a real Apache Kafka that nobody else writes to."""
+    yield from _fresh(tmp_path_factory)
+
+
+def _fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     embedded = EmbeddedBroker()
     try:
         address = asyncio.run(embedded.start(tmp_path_factory.mktemp("broker")))

@@ -105,6 +105,7 @@ class Thrown:
     admissions: Mapping[Place, Admission] = field(default_factory=dict)
     commands: dict[str, Ended] = field(default_factory=dict)
     redriven: Sequence[str] = ()
+    replayed: Ended | None = None
     accounts: Accounts | None = None
     sent: Counter[str] = field(default_factory=Counter)
     peak_bytes: int = 0
@@ -150,6 +151,7 @@ async def throw(broker: str, directory: Path) -> Thrown:
         await system.until(lambda: _all_was_read(system))
         thrown.letters, thrown.admissions = system.landed.letters, system.landed.admissions
         thrown.accounts, thrown.sent = system.accounts(), system.sent
+        thrown.replayed = await system.command("replay", "--all", "--format", "json")
         thrown.peak_bytes = system.peak_bytes
         return thrown
 
@@ -252,8 +254,8 @@ def _all_was_read(system: System) -> bool:
 
 
 @pytest.fixture(scope="module")
-def thrown(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Thrown:
-    return asyncio.run(throw(broker, tmp_path_factory.mktemp("bad-input")))
+def thrown(quiet_broker: str, tmp_path_factory: pytest.TempPathFactory) -> Thrown:
+    return asyncio.run(throw(quiet_broker, tmp_path_factory.mktemp("bad-input")))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -373,6 +375,15 @@ def test_everything_that_was_read_was_handled_once(thrown: Thrown) -> None:
     for worker in ("privacy", "collection", "distribution"):
         assert accounts.refused[worker] == accounts.lettered[worker]
     assert accounts.refused["health"] > accounts.lettered["health"]
+
+
+def test_an_independent_replay_of_the_log_comes_to_the_same(thrown: Thrown) -> None:
+    assert thrown.replayed is not None
+    assert thrown.replayed.code == 0, thrown.replayed.out
+    verdicts = {one["subject"]: one for one in map(orjson.loads, thrown.replayed.out.splitlines())}
+    for subject in ("reports and admissions", "contributions", "dead letters", "health"):
+        assert (subject, verdicts[subject]["verdict"]) == (subject, "equal")
+    assert verdicts["dead letters"]["compared"] > len(CASES)
 
 
 def test_the_workers_stayed_small(thrown: Thrown) -> None:
