@@ -76,21 +76,24 @@ class Observer:
         self.current = asyncio.Event()
         self._bus = bus
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = asyncio.TaskGroup()
+        self._running: list[asyncio.Task[None]] = []
         self._positions: dict[TopicPartition, int] = {}
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._look())]
+        # What fails for another reason than the bus ends the block: what stands still must not look live.
+        await self._tasks.__aenter__()
+        self._running = [self._tasks.create_task(self._read()), self._tasks.create_task(self._look())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.ended = True
         self._change()
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
 
     def snapshot(self) -> Snapshot:
         """Return what is to be seen now."""

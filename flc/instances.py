@@ -19,6 +19,7 @@ from flc.output import FederationOption, Format, FormatOption, YesOption, confir
 from schemas.health import InstanceHealth
 from schemas.instances import InstanceDeregistered, InstanceRegistered, PublicKey
 from schemas.signing import public_key
+from workers.runtime import logs
 from workers.settings import Settings
 
 app = noun()
@@ -140,6 +141,7 @@ def list_instances(federation: FederationOption = None, form: FormatOption = For
 def show(instance: Instance, federation: FederationOption = None, form: FormatOption = Format.TABLE) -> None:
     """Show an instance: health, what makes its weight, its last report, how it stands in the last round."""
     settings = settings_for(federation)
+    logs.configure("error")
 
     async def run() -> tuple[InstanceHealth, InstanceView | None]:
         async with connected(settings) as bus, current(bus, settings.federation) as observer:

@@ -11,6 +11,7 @@ from convergence.observer import Observer, current
 from flc.connection import connected, settings_for
 from flc.noun import noun
 from flc.output import FederationOption, Format, FormatOption, show
+from workers.runtime import logs
 from workers.runtime.clock import unix_ms
 
 app = noun()
@@ -34,6 +35,8 @@ def watch(
 
 async def _watch(once: bool, federation: str | None, form: Format) -> None:
     settings = settings_for(federation)
+    # The terminal belongs to the screen, which says itself when the bus is away.
+    logs.configure("error")
     async with connected(settings) as bus, current(bus, settings.federation) as observer:
         if form is Format.JSON:
             await _lines(observer, once)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import UnknownRound
+from convergence.observation.observation import Observation
 from convergence.observer import MAX_RECORDS, Observer, start
 from schemas.partitioning import key_partition
 from schemas.rounds import RoundKind
@@ -86,3 +87,16 @@ async def test_of_a_long_history_only_the_end_is_read(bus: FlakyBus) -> None:
     producer = await bus.producer()
     await producer.send([Message(topic, at.partition, b"other/update/1", b"{}")] * 50)
     assert (await start(bus, "default"))[at] == 50 - MAX_RECORDS[topic]
+
+
+async def test_a_defect_ends_it_instead_of_leaving_a_page_that_stands_still(
+    bus: FlakyBus, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("defect")
+
+    await synchronized(bus, settings)
+    monkeypatch.setattr(Observation, "take", fail)
+    with pytest.raises(ExceptionGroup):
+        async with Observer(bus, "default") as observer:
+            await observer.current.wait()

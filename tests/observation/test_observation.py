@@ -12,7 +12,7 @@ from schemas.rounds import Phase, RoundKind
 from schemas.topics import load
 from tests.deployments import NOW_MS
 from tests.observation.federation import Observed
-from tests.workers.line import shared_rows, signature
+from tests.workers.line import names, shared_rows, signature
 from workers.runtime.port import Commit, GroupDescription, TopicPartition
 
 NAMES = ("a", "b", "c", "d")
@@ -237,3 +237,17 @@ def test_a_day_of_updates_stays_within_the_bound() -> None:
     assert 2_000 < len(points) < 2_500
     assert [one.at_ms for one in points] == sorted(one.at_ms for one in points)
     assert rounds.after(0) is None
+
+
+def test_what_is_sent_does_not_grow_with_the_number_of_instances() -> None:
+    line = Observed()
+    for name in names(300):
+        line.report(name, shared_rows(), 1)
+    for name in names(290):
+        line.see(name, 2, status=Status.INACTIVE)
+    line.ask("now")
+    line.wait(60_000)
+    observation = line.observe()
+    assert observation.instances.summary().total == 300
+    assert len(encoded(observation.snapshot(0))) < 20_000
+    assert len(encoded(observation.instances.page("cost", "", 0, 25)[1])) < 20_000

@@ -85,7 +85,7 @@ function draw() {
     text("federation", sections.federation);
     document.title = `${sections.federation} · federated learning`;
   }
-  if (changed("explanation", "last", "patterns", "withheld")) drawVerdict(sections);
+  if (changed("explanation", "patterns", "withheld")) drawVerdict(sections);
   if (changed("explanation", "rounds") && sections.explanation) drawCriteria(sections.explanation.criteria, seen.points);
   if (changed("explanation", "abandoned")) drawWhy(sections.explanation, sections.abandoned);
   if (changed("running")) drawRunning(sections.running);
@@ -98,11 +98,13 @@ function draw() {
   dirty.clear();
 }
 
-function drawVerdict({ explanation, last, patterns, withheld }) {
+function drawVerdict({ explanation, patterns, withheld }) {
   if (explanation === null) return;
+  const [, kind, number] = explanation.round_id.split("/");
+  const took = explanation.phases.reduce((sum, phase) => sum + (phase.duration_ms ?? 0), 0);
   text("sentence", explanation.sentence);
   $("sentence").className = explanation.outcome === "converged" ? "good" : "";
-  text("last-round", last ? `${last.kind} ${last.number}${last.duration_ms === null ? "" : `, took ${duration(last.duration_ms)}`}` : "");
+  text("scored", `${kind} ${number}, scored after ${duration(took)}`);
   const said = [`${count(explanation.cohort, "instance")} in the cohort`, `${count(explanation.library, "shared pattern")}`, `${patterns.released} released`];
   if (withheld !== null) said.push(`${withheld} withheld, below the release threshold`);
   text("totals", said.join(" · "));
@@ -110,11 +112,12 @@ function drawVerdict({ explanation, last, patterns, withheld }) {
 
 function drawHealth({ instances, workers, refusals }) {
   const troubled = workers.filter((one) => one.state !== "ok");
+  const trouble = troubled.length > 2 ? `${troubled.length} of ${workers.length} not ok` : troubled.map((one) => `${one.worker} ${one.state}`).join(", ");
   const status = Object.entries(instances.by_status).filter(([, n]) => n > 0).map(([name, n]) => `${n} ${name === "unknown" ? "never seen" : name}`);
   const well = instances.by_status.active === instances.total;
   fill($("health"),
     h("a", { href: "#workers-section", "data-focus": "workers" }, "Workers ", h("b", { class: troubled.length ? "bad" : "good" },
-      troubled.length ? troubled.map((one) => `${one.worker} ${one.state}`).join(", ") : workers.length ? `${workers.length} ok` : "–")),
+      trouble ? trouble : workers.length ? `${workers.length} ok` : "–")),
     h("a", { href: "#instances-section", "data-focus": "instances" }, "Instances ", h("b", { class: well ? "good" : "warn" }, status.join(", ") || "none")),
     h("a", { href: "#refusals-section", "data-focus": "refusals" }, "Refused ", h("b", { class: refusals.records ? "warn" : "good" }, refusals.records ? count(refusals.records, "record") : "nothing")));
   $("cost-of").title = instances.cost_of ? `What it costs ${instances.cost_of}` : "Every criterion is met";

@@ -3,6 +3,7 @@
 import { $, ago, count, duration, fill, h, now, score, words } from "./dom.js";
 
 export const PHASES = ["collection", "validation", "aggregation", "detection", "distribution", "verification"];
+const LASTING_MS = 800;
 const OUTCOMES = { converged: ["✓ converged", "good"], not_converged: ["not yet", "quiet"], abandoned: ["✗ abandoned", "bad"], running: ["under way", "quiet"] };
 
 const outcome = (name) => h("span", { class: OUTCOMES[name][1] }, OUTCOMES[name][0]);
@@ -17,14 +18,16 @@ export function drawLegend() {
 }
 
 export function drawRunning(running) {
-  fill($("running"), running.filter((one) => one.kind === "synchronization" || running.length === 1).map((one) => {
+  // What takes a moment only would but flicker.
+  const lasting = running.filter((one) => one.kind === "synchronization" && now() - one.phases[0].started_ms > LASTING_MS);
+  fill($("running"), lasting.map((one) => {
     const left = one.deadline_ms === null ? null : one.deadline_ms - now();
     const current = one.phases.at(-1).phase;
     return h("div", { class: "run" },
       h("p", {}, h("strong", {}, `${one.kind} ${one.number}`), ` is in ${current}`,
         left !== null && left > 0 && h("span", { class: "quiet" }, `, until ${duration(left)} from now at the latest`)),
       one.waits_count > 0 && h("p", { class: "quiet" }, `waits for ${names(one.waits_for.slice(0, 3), one.waits_count)}`),
-      h("ol", {}, PHASES.slice(0, one.kind === "update" ? 4 : 6).map((phase) => {
+      h("ol", {}, PHASES.map((phase) => {
         const seen = one.phases.find((each) => each.phase === phase);
         const done = seen?.duration_ms !== null && seen !== undefined;
         return h("li", { "aria-current": phase === current ? "step" : null }, done ? `${phase} ${duration(seen.duration_ms)}` : phase);
@@ -78,10 +81,9 @@ export function costs(criteria) {
 export function notes(one) {
   const lines = [];
   const note = (title, ...said) => lines.push(h("p", {}, h("b", {}, title), " ", ...said));
-  const dropped = Object.entries(one.dropped_count);
-  if (dropped.length) {
-    note("Left out:", dropped.map(([reason, n]) => `${n} ${words(reason)}`).join(", "),
-      one.dropped.length ? ` (${one.dropped.slice(0, 5).map((each) => `${each.instance_id}: ${each.because}`).join("; ")}${one.dropped.length > 5 ? "; …" : ""})` : "");
+  for (const [reason, n] of Object.entries(one.dropped_count)) {
+    const known = one.dropped.filter((each) => each.reason === reason);
+    note(`Left out, ${words(reason)}:`, known.length ? `${names(known.slice(0, 5).map((each) => each.instance_id), n)} (${known[0].because})` : count(n, "instance"));
   }
   if (one.straggler_count) note("Stragglers:", `${names(one.stragglers.slice(0, 5), one.straggler_count)}, in with an earlier report`);
   if (one.unacknowledged_count) note("Did not acknowledge the knowledge:", names(one.unacknowledged.slice(0, 5), one.unacknowledged_count));
@@ -112,7 +114,7 @@ export function drawExplained(one) {
       h("thead", {}, h("tr", {}, ["Criterion", "Value", "Threshold", "Distance"].map((title, n) => h("th", { scope: "col", class: n ? "number" : null }, title)))),
       h("tbody", {}, one.criteria.map((each) => h("tr", {}, h("th", { scope: "row" }, each.name),
         h("td", { class: "number" }, score(each.value, 4)), h("td", { class: "number" }, score(each.threshold, 4)),
-        h("td", { class: `number ${each.met ? "good" : "bad"}` }, `${each.met ? "✓" : "✗"} ${score(each.distance, 4)}`))))),
+        h("td", { class: `number ${each.met ? "good" : "bad"}` }, `${each.met ? "✓ " : "✗ −"}${score(Math.abs(each.distance), 4)}`))))),
     h("div", { class: "costs notes" }, costs(one.criteria)),
     h("div", { class: "notes" }, notes(one)),
     one.phases.length > 0 && h("div", { class: "notes" },

@@ -25,7 +25,7 @@ export function drawInstances({ total, instances }, first) {
   fill($("instances").tBodies[0], instances.length === 0
     ? h("tr", {}, h("td", { class: "empty", colspan: 11 }, "No instance."))
     : instances.map((one) => h("tr", {},
-      h("th", { scope: "row", title: one.instance_id }, one.instance_id, h("span", { class: "quiet wide" }, one.organisation === one.instance_id ? "" : ` ${one.organisation}`)),
+      h("th", { scope: "row", class: "name", title: `${one.instance_id} of ${one.organisation}` }, one.instance_id, h("span", { class: "wide" }, ` ${one.organisation}`)),
       cell(h("span", { class: STATUS[one.status][1] }, STATUS[one.status][0]), outside(one.standing)),
       number(score(one.standing?.drop_reason === null ? one.standing.weight : one.weight)),
       number(percent(one.reliability), "wide"), number(percent(one.data_quality), "wide"), number(score(one.volume), "wide"),
