@@ -17,7 +17,7 @@ from schemas.event import MAX_RECORD_BYTES
 from schemas.instances import InstanceRegistered
 from schemas.partitioning import key_partition
 from schemas.reports import PatternReport
-from workers.dead_letters import REDRIVEN_FROM, REDRIVES
+from workers.dead_letters import REDRIVEN_FROM, REDRIVES, redriven
 from workers.fold import Record
 from workers.runtime.port import Bus, Corrupt, Message, Reader, TopicPartition
 
@@ -33,7 +33,7 @@ REDRIVABLE = (InstanceRegistered.topic, PatternReport.topic, SynchronizationRequ
 
 #: What is read at once: at 1 MiB a record, so many MiB.
 _READ_RECORDS = 50
-_READ_S = 2.0
+_READ_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class Plan:
 
 def plan(letters: Sequence[Letter], query: Query) -> Plan:
     """Choose from all letters; of a record that was redriven and refused again only the last one."""
-    last: dict[tuple[str, str], Letter] = {}
+    last: dict[tuple[str, str, str], Letter] = {}
     for letter in letters:
-        of = (letter.origin, letter.said.stage)
+        # By the digest too: where a record comes from anybody can claim, of other bytes in vain.
+        of = (letter.origin, letter.said.stage, letter.said.digest)
         if of not in last or letter.said.redrives >= last[of].said.redrives:
             last[of] = letter
     chosen = tuple(letter for letter in last.values() if query.admits(letter))
@@ -90,7 +91,7 @@ async def attempts(bus: Bus, planned: Plan) -> AsyncIterator[Attempt]:
             if record is None or why is not None:
                 yield Attempt(letter, source, skipped=why)
             else:
-                yield Attempt(letter, source, _again(letter, record, source, partitions))
+                yield Attempt(letter, source, _again(record, source, partitions))
 
 
 async def redrive(
@@ -117,12 +118,8 @@ def _place(at: TopicPartition, offset: int) -> str:
 
 def _never(letter: Letter) -> str | None:
     """Return why the records of a letter are not even read again, or None."""
-    said = letter.said
-    if said.source_topic not in REDRIVABLE:
-        return f"what is on {said.source_topic} is not sent again"
-    if said.redrives >= MAX_REDRIVES:
-        return f"redriven {said.redrives} times already"
-    return None
+    topic = letter.said.source_topic
+    return None if topic in REDRIVABLE else f"what is on {topic} is not sent again"
 
 
 def _not_now(letter: Letter, record: Record | None) -> str | None:
@@ -136,15 +133,16 @@ def _not_now(letter: Letter, record: Record | None) -> str | None:
     said = letter.said
     if said.count == 1 and (record.append_ms, len(record.value)) != (said.append_ms, said.length):
         return "another record stands there by now"
-    return None
+    _, redrives = redriven(record) or ("", 0)
+    return None if redrives < MAX_REDRIVES else f"redriven {redrives} times already"
 
 
-def _again(letter: Letter, record: Record, source: str, partitions: Mapping[str, int]) -> Message:
+def _again(record: Record, source: str, partitions: Mapping[str, int]) -> Message:
     key = (record.key or b"").decode("utf-8", "replace")
-    said = letter.said
+    origin, redrives = redriven(record) or (source, 0)
     headers = [pair for pair in record.headers if pair[0] not in {REDRIVEN_FROM, REDRIVES}]
-    headers.append((REDRIVEN_FROM, (said.redriven_from or source).encode()))
-    headers.append((REDRIVES, b"%d" % (said.redrives + 1)))
+    headers.append((REDRIVEN_FROM, origin.encode()))
+    headers.append((REDRIVES, b"%d" % (redrives + 1)))
     # The keys of all that can be redriven are hashed whole.
     partition = key_partition(key, partitions[record.topic])
     return Message(record.topic, partition, record.key, record.value, tuple(headers))

@@ -36,17 +36,9 @@ class Refused:
 
     def add(self, letter: DeadLetter) -> "Refused":
         """Return it with one more record beyond the letters."""
-        first = (
-            self
-            if self.count
-            else replace(self, first_offset=letter.source_offset, append_ms=letter.append_ms)
-        )
-        return replace(
-            first,
-            count=self.count + 1,
-            size=self.size + letter.length,
-            last_offset=letter.source_offset,
-        )
+        first = {} if self.count else {"first_offset": letter.source_offset, "append_ms": letter.append_ms}
+        count, size = self.count + 1, self.size + letter.length
+        return replace(self, count=count, size=size, last_offset=letter.source_offset, **first)
 
 
 def capped(kind: type[Worker[S]]) -> type[Worker[S]]:

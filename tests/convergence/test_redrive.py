@@ -210,6 +210,11 @@ def test_of_a_record_that_was_redriven_only_the_last_letter_is_answered() -> Non
     assert plan([letter(), again], Query(source="flc.reports.v1/0/0")).letters == (again,)
 
 
+def test_nobody_hides_a_letter_behind_other_bytes_that_claim_to_be_its_record() -> None:
+    claimed = letter(5, redriven_from="flc.reports.v1/0/0", redrives=99, digest="other")
+    assert plan([letter(), claimed], Query()).letters == (letter(), claimed)
+
+
 @pytest.mark.parametrize(
     ("query", "offsets"),
     [
