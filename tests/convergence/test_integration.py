@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,6 @@ from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.memory import MemoryBus
-from workers.runtime.supervisor import Process
 from workers.settings import Settings
 
 NAMES = ("berlin", "paris", "rome")
@@ -74,24 +75,42 @@ async def documented(integration: FederatedConvergenceIntegration) -> list[dict[
 
 @asynccontextmanager
 async def on_kafka(broker: str, directory: Path) -> AsyncIterator[Settings]:
-    """Run all workers on a broker; yield the settings of a deployment."""
+    """Run all workers in a process of their own; yield the settings of a deployment."""
     settings = Settings(
         _env_file=None,
         bootstrap_servers=broker,
         federation=f"api-{directory.name.replace('_', '-')}"[:60],
         enrolment="open",
         keys_directory=directory,
-        update_interval_ms=1,
+        wait_timeout_s=90,
     )
-    workers, topics = tuple(WORKERS.values()), load()
-    changelogs = [topics.changelog(worker.name, worker.inputs) for worker in workers]
+    topics = load()
+    changelogs = [topics.changelog(name, worker.inputs) for name, worker in WORKERS.items()]
     every = [*topics.declared.values(), *changelogs]
-    async with AsyncExitStack() as stack:
-        bus = KafkaBus(settings)
-        stack.push_async_callback(bus.close)
-        await topology.apply(bus, topology.plan(every, await bus.describe([one.name for one in every])))
-        await stack.enter_async_context(Process(bus, workers, settings))
+    bus = KafkaBus(settings)
+    await topology.apply(bus, topology.plan(every, await bus.describe([one.name for one in every])))
+    await bus.close()
+    workers = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from flc.main import main; main()",
+        "worker",
+        "run",
+        "--all",
+        stderr=asyncio.subprocess.DEVNULL,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "KAFKA_BOOTSTRAP_SERVERS": broker,
+            "FLC_ENROLMENT": "open",
+            "FLC_HTTP_PORT": "0",
+        },
+    )
+    try:
         yield settings
+    finally:
+        workers.terminate()  # who leaves its groups keeps nobody waiting for them
+        await workers.wait()
 
 
 async def test_the_same_code_gives_the_same_numbers_in_memory_and_on_kafka(
@@ -105,13 +124,11 @@ async def test_the_same_code_gives_the_same_numbers_in_memory_and_on_kafka(
     ):
         assert await documented(integration) == expected
         assert Keys(tmp_path).federation(settings.federation).epoch == 0
-    async with on_kafka(broker, tmp_path) as settings:
-        later = FederatedConvergenceIntegration(settings=settings)
+    async with FederatedConvergenceIntegration(settings=settings) as later:
         score = await later.get_global_convergence_score()  # the last one is still on the bus
         assert score is not None
         assert without_time(score.to_dict()) == expected[-1]
         assert later.get_stats()["sync_protocol_stats"]["total_syncs"] == 0
-        await later.close()
     gc.collect()  # whatever was forgotten would warn, and warnings are errors here
 
 
