@@ -135,7 +135,7 @@ async def test_slow_and_broken_ones_are_counted_logged_once_and_hold_up_nobody(
             UPDATE,
             CONVERGED,
             to=[hanging, Raising(), BrokenAltogether(), object(), listening],
-            limit_s=0.05,
+            limit_s=0.5,
         )
     hanging.released.set()
     assert len(listening.heard) == 2

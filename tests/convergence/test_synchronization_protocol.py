@@ -87,7 +87,7 @@ async def test_an_update_callback_with_nothing_new_leaves_the_last_report() -> N
 
 async def test_raising_hanging_and_wrong_callbacks_are_warnings() -> None:
     learning = await learned("berlin", "oslo", "paris", "rome")
-    all_of_them = protocol(learning, callback_timeout_s=0.05)
+    all_of_them = protocol(learning, callback_timeout_s=0.5)
     released = threading.Event()
 
     def raises(*_: Any) -> None:
