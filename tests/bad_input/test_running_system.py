@@ -53,6 +53,13 @@ STAGES = {
     KnowledgeAcknowledged.topic: "distribution",
 }
 
+#: What is said of a revoked key. The phases hear of an instance's valid keys only.
+REVOKED = {
+    Heartbeat.topic: Reason.REVOKED_KEY,
+    SynchronizationRequested.topic: Reason.UNKNOWN_KEY,
+    KnowledgeAcknowledged.topic: Reason.UNKNOWN_KEY,
+}
+
 #: Bytes that a bomb grows to; snappy does not get more out of 1 MiB.
 BOMBS = {"gzip": 100 << 20, "lz4": 100 << 20, "zstd": 200 << 20, "snappy": 18 << 20}
 
@@ -148,6 +155,9 @@ async def throw(broker: str, directory: Path) -> Thrown:
         await system.until(lambda: set(thrown.good.values()) <= system.landed.admissions.keys())
         expected = [place for _, place in thrown.spoilt.values()]
         await system.until(lambda: all(place in system.landed.letters for place in expected))
+        # A request whose key is not known has a while to become known.
+        slow = thrown.special[f"revoked: {SynchronizationRequested.topic}"][0]
+        await system.until(lambda: slow in system.landed.letters)
         await system.until(lambda: _all_was_read(system))
         thrown.letters, thrown.admissions = system.landed.letters, system.landed.admissions
         thrown.accounts, thrown.sent = system.accounts(), system.sent
@@ -194,6 +204,17 @@ async def _trust(system: System, thrown: Thrown, at_ms: int) -> None:
     await send("replayed", first, second, first, second)
     report = orjson.dumps(alpha.document(1, at_ms + 2))
     await send("revoked", alpha.raw(report, by=old))
+    gamma = instance("gamma")
+    await system.send([gamma.registered(at_ms=at_ms)])
+    await system.known(FEDERATION, [alpha.name, gamma.name])
+    for topic, draft in DRAFTS.items():
+        if topic in REVOKED:
+            of: dict[str, Any] = (
+                {"requested_by": alpha.name} if topic == SynchronizationRequested.topic else {}
+            )
+            await send(f"revoked: {topic}", draft(alpha, at_ms + 2).record(by=old, **of))
+        again = draft(gamma, at_ms).record()
+        await send(f"again: {topic}", again, again)
     await send("ended", alpha.raw(report, by=ended))
     await send("unknown", instance("nobody").report(1, at_ms))
     theirs = instance("alpha").registered(2, by=MALLORY, public_keys=[{"key": public_key(MALLORY)}])
@@ -322,10 +343,16 @@ def test_what_comes_again_changes_nothing(thrown: Thrown) -> None:
     assert thrown.reasons("replayed") == []
 
 
+@pytest.mark.parametrize("topic", DRAFTS)
+def test_what_was_good_gets_no_letter_when_it_comes_again(thrown: Thrown, topic: str) -> None:
+    assert thrown.reasons(f"again: {topic}") == []
+
+
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [
         ("revoked", [Reason.REVOKED_KEY]),
+        *((f"revoked: {topic}", [reason]) for topic, reason in REVOKED.items()),
         ("ended", [Reason.KEY_NOT_VALID]),
         ("unknown", [Reason.UNKNOWN_INSTANCE]),
         ("taken over", [Reason.UNKNOWN_KEY, Reason.UNKNOWN_KEY]),
