@@ -17,7 +17,7 @@ WINDOW_COMMITS = 10
 MIN_COMMITS = 3
 
 #: Without a commit for so long a consumer has stopped; one is due every 5 s.
-STOPPED_AFTER_MS = 8_000
+STOPPED_AFTER_MS = 7_500
 
 
 class LagState(StrEnum):
@@ -70,6 +70,8 @@ class Window:
     def __init__(self) -> None:
         self._seen: deque[Seen] = deque(maxlen=WINDOW_COMMITS)
         self._mark: tuple[int, int | None] | None = None
+        #: How far our clock is ahead of the consumer's, at most: the shortest time from a commit to our look.
+        self._ahead_ms: int | None = None
         #: Records beyond the last commit, as of the last look.
         self.lag = 0
         #: When the offset last moved; None: not since the observer looks.
@@ -83,17 +85,20 @@ class Window:
     def see(self, offset: int, at_ms: int | None, end: int, now_ms: int) -> None:
         """Look: the offset committed last, its time as the consumer says, and the end of the partition.
 
-        The first commit is taken at its own time; later ones at the time of the look, so that a consumer's
-        clock that is wrong does no harm for longer than one commit.
+        The first commit is taken at the time it gives. The others have been made between two looks, which
+        tells how wrong the consumer's clock is; so that does no harm for longer than one commit.
         """
         self.lag = max(0, end - offset)
         if self._mark == (offset, at_ms):
             return
-        first = self._mark is None
-        if not first and self._seen[-1].offset != offset:
-            self.moved_ms = now_ms
+        if self._seen:
+            if self._seen[-1].offset != offset:
+                self.moved_ms = now_ms
+            delay_ms = now_ms - (now_ms if at_ms is None else at_ms)
+            self._ahead_ms = delay_ms if self._ahead_ms is None else min(delay_ms, self._ahead_ms)
         self._mark = (offset, at_ms)
-        self._seen.append(Seen(min(now_ms, at_ms or 0) if first else now_ms, offset, self.lag))
+        made_ms = now_ms if at_ms is None else min(now_ms, at_ms + (self._ahead_ms or 0))
+        self._seen.append(Seen(made_ms, offset, self.lag))
 
     def state(self, now_ms: int) -> LagState:
         """Return how the consumer does."""

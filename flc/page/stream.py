@@ -8,6 +8,7 @@ two seconds and says whether the observer is connected to the bus. ``reset``: be
 (Six lines of framing: sse-starlette would watch signals that the process handles itself.)
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import fields
 
@@ -17,6 +18,9 @@ from workers.runtime.clock import unix_ms
 
 #: Seconds after which a stream says something in any case.
 BEAT_S = 2.0
+
+#: Seconds between two looks at what changed, at least: what comes in between is told together.
+PACE_S = 0.05
 
 #: The parts of a snapshot.
 SECTIONS = tuple(field.name for field in fields(Snapshot))
@@ -70,4 +74,5 @@ async def events(observer: Observer, sections: Sections, after: int) -> AsyncIte
                 yield framed("sections", joined(changed))
                 sent = now
         yield framed("beat", encoded({"now_ms": unix_ms(), "connected": observer.connected}))
+        await asyncio.sleep(PACE_S)
         await observer.changed(version, BEAT_S)

@@ -63,6 +63,15 @@ def test_a_consumer_whose_clock_is_behind_is_believed_from_its_second_commit_on(
     assert seen.state(NOW_MS + 5_000) is LagState.OK
 
 
+def test_looking_late_does_not_make_a_commit_younger() -> None:
+    seen = Window()
+    for number, late_ms in enumerate((0, 100, 2_000)):
+        at_ms = NOW_MS + number * 5_000
+        seen.see(10, at_ms=at_ms, end=10, now_ms=at_ms + late_ms)
+    assert seen.committed_ms == NOW_MS + 10_100
+    assert seen.state(NOW_MS + 10_101 + STOPPED_AFTER_MS) is LagState.STOPPED
+
+
 def test_a_consumer_that_moves_shows_when_it_did() -> None:
     seen = Window()
     seen.see(10, at_ms=NOW_MS, end=30, now_ms=NOW_MS)
