@@ -74,8 +74,9 @@ async def test_while_the_bus_is_away_it_says_so_and_keeps_what_it_saw(
     await synchronized(bus, settings)
     bus.away = True
     async with Observer(bus, "default") as observer:
-        await observer.changed(observer.version, 5)
+        await until(observer, lambda: bool(observer.snapshot().workers))
         assert not observer.connected
+        assert not observer.current.is_set()
         bus.away = False
         await until(observer, lambda: observer.connected)
         assert observer.snapshot().last is not None
