@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import orjson
@@ -104,6 +105,12 @@ class Observation(NamedTuple):
     value: float
 
 
+@cache
+def _decoder(kind: Any) -> Callable[[bytes], Any]:
+    # Made once: pydantic takes a millisecond for each, and every task that is taken over has a new state.
+    return TypeAdapter(kind).validate_json
+
+
 class Table(Generic[V]):
     """One kind of state: federation -> key -> value. Values are frozen; replace them, never change them.
 
@@ -122,7 +129,7 @@ class Table(Generic[V]):
         self.name = name
         self.volatile = kind is None
         self._encode = encode
-        self._decode = decode or (None if kind is None else TypeAdapter(kind).validate_json)
+        self._decode = decode or (None if kind is None else _decoder(kind))
         self._values: dict[str, dict[str, V]] = {}
         self._changed: set[tuple[str, str]] = set()
 

@@ -1,6 +1,7 @@
 """The collection of a round: its decisions are taken as given, the facts that it states are not."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from convergence.replay import documents, weights
 from convergence.replay.assembly import Round, Whole
@@ -69,8 +70,7 @@ class Collections:
         one_of(f"{where}.organisation", instances.organisation[row], self.facts.organisations(address))
         one_of(f"{where}.data_quality", quality, self.facts.qualities(address, sequence))
         minimum = event.configuration.min_instance_weight
-        possible = {weights.weight(each, quality, len(taken.rows), minimum) for each in RELIABILITIES}
-        one_of(f"{where}.weight", instances.weight[row], possible)
+        one_of(f"{where}.weight", instances.weight[row], _possible_weights(quality, len(taken.rows), minimum))
         reason = instances.drop_reason[row]
         absent = instances.status[row] not in {Status.ACTIVE, Status.DEGRADED}
         reasons = {DropReason.NOT_ACTIVE} if absent else {None, DropReason.REPORT_TOO_OLD}
@@ -104,3 +104,9 @@ class Collections:
         """Take note that a round was completed: what it covers is answered."""
         for cover in event.covers:
             self.covered[event.kind, cover.instance_id] = cover.sequence
+
+
+@cache
+def _possible_weights(quality: int, rows: int, minimum: int) -> frozenset[int]:
+    """Return what an instance may weigh, whatever its reliability."""
+    return frozenset(weights.weight(each, quality, rows, minimum) for each in RELIABILITIES)

@@ -59,6 +59,8 @@ def abandoned(log: Log, one: Round, comparison: Comparison) -> None:
     comparison.values(f"{found.name}.instance_count", event.instance_count < event.min_instances, True)  # noqa: FBT003
     comparison.values(f"{found.name}.kind", event.kind, RoundKind.SYNCHRONIZATION)
     collected = one.find(CollectionCompleted)
+    opened_ms = None if collected is None else collected.event.opened_at_ms
+    _announced(one, SynchronizationAnnounced, opened_ms, comparison, cut=log.is_cut(RoundEvent.topic))
     if collected is None:
         comparison.values(f"{found.name}.phase", event.phase, Phase.COLLECTION)
         return
@@ -117,18 +119,22 @@ def _emerged(one: Round, event: DetectionCompleted, detected_ms: int, comparison
 def _announced(
     one: Round,
     kind: type[SynchronizationAnnounced | KnowledgeAnnounced],
-    now_ms: int,
+    now_ms: int | None,
     comparison: Comparison,
     *,
     cut: bool,
 ) -> int | None:
-    """Return the deadline of an announcement, which is a decision; None if the announcement is gone."""
+    """Return the deadline of an announcement, which is a decision; None if the announcement is gone.
+
+    ``now_ms`` None: when it was made is a decision, too.
+    """
     found = one.find(kind)
     if found is None:
         if not cut:
             one.missing(f"{one.round_id}: {kind.__name__}", "written")
         return None
     deadline_ms: int = found.event.deadline_ms
+    now_ms = found.event.timestamp if now_ms is None else now_ms
     comparison.events(found.name, found.event, kind(**_head(one, now_ms), deadline_ms=deadline_ms))
     comparison.values(f"{found.name}.deadline_ms: after it", deadline_ms > now_ms, True)  # noqa: FBT003
     return deadline_ms

@@ -18,7 +18,7 @@ from workers.fold import Record
 #: What is decided and cannot be computed: instants and their order, who lived, what was configured.
 GIVEN = {
     "InstanceHealth": {"last_seen_ms", "skew_ms", "not_before_ms", "not_after_ms", "reliability"},
-    "SynchronizationAnnounced": {"deadline_ms"},
+    "SynchronizationAnnounced": {"deadline_ms", "timestamp"},
     "KnowledgeAnnounced": {"deadline_ms"},
     "CollectionCompleted": {"opened_at_ms", "next_window_ms", "collection", "configuration"},
     "RoundAbandoned": {"timestamp", "min_instances", "instance_count", "next_sync_window", "dropped"},
@@ -34,7 +34,7 @@ TYPES = sorted(
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(2, patterns=6).play(60)
+    return World(11, patterns=6).play(60)
 
 
 def numbers(value: Any, given: set[str], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
