@@ -27,8 +27,9 @@ from workers.runtime.port import Message, TopicDescription, TopicPartition
 from workers.runtime.position import POSITION_KEY, Position
 from workers.runtime.supervisor import Process
 
-#: Virtual seconds after which a healed system has come to its end: time-outs, deadlines, and then nothing.
-DRAIN_S = 12.0
+#: Virtual seconds after which a healed system has come to its end: time-outs, deadlines, and then nothing. An
+#: update waits four times as long as the one before took, which may have been held up by a pause of 3 s.
+DRAIN_S = 30.0
 
 
 @dataclass
