@@ -120,6 +120,17 @@ def test_a_removed_instance_is_forgotten_by_the_first_barrier_that_does_not_name
         assert not state.newer.of("default")
 
 
+def test_a_newcomer_that_left_stays_for_a_barrier_that_was_decided_before_it_left() -> None:
+    line = Line()
+    contribute(line, 1, shared_rows(), "alpha", "beta")
+    line.contribute({"beta": ("beta", 1, {})}, removed=True)
+    # Given two rounds in flight: the one was collected before beta was known, the other before it left
+    barrier(line, {"alpha": 1}, kind=RoundKind.UPDATE)
+    barrier(line, {"alpha": 1, "beta": 1}, number=2)
+    assert all(len(each.sums) == 2 for each in line.events(PartialAggregate) if each.round_id.endswith("/2"))
+    assert strengths(line, 2) == 3 * 900_000
+
+
 def test_what_comes_after_a_removal_stays_until_it_is_named() -> None:
     line = Line()
     contribute(line, 1, shared_rows(), "alpha")
