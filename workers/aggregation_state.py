@@ -88,8 +88,8 @@ class AggregationState(State):
             instance = key.split("/", 1)[0]
             sequence = sequences.get(instance)
             if sequence is None:
-                # One that no barrier has named yet may be younger than this barrier's collection, and the next
-                # one may name it. Named before and not now: the collection knows that it left.
+                # One that no barrier has named yet may be younger than this barrier's collection, and the
+                # next one may name it. Named before and not now: the collection knows that it left.
                 if held.removed and self.named.get(federation, instance) is not None:
                     last_removed[instance] = max(held.sequence, last_removed.get(instance, 0))
             elif held.sequence == sequence and not held.removed:

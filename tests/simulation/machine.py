@@ -161,6 +161,8 @@ class SimulatedConsumer(MemoryConsumer):
     async def join_again(self) -> None:
         """Learn late of what it missed: it lost everything, and joins again."""
         await super().give_up()
+        if self._machine.dead:
+            return  # it died on the way, and its session ends
         self.missed = False
         await self._group.leave(self)
         self._group.join(self)

@@ -18,7 +18,7 @@ SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "240"))
 NOTICED_WITHIN = 150
 
 #: Schedules that failed once, while product or simulation were being written.
-REGRESSIONS = (3, 45, 50, 150, 2540, 2994)
+REGRESSIONS = (3, 45, 50, 150, 2540, 2994, 6149)
 
 
 @pytest.fixture(autouse=True)
