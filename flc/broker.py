@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from workers.runtime.kafka import KafkaBus
@@ -85,9 +85,16 @@ class EmbeddedBroker:
     """One broker of this process: it dies with it.
 
     ``start`` may be called again after ``stop`` or ``kill``; on the same directory the data is still there.
+    ``properties`` are added to ours or replace them; ``{port}`` and ``{controller}`` in them stand for our
+    own ports, and a listener PLAINTEXT must stay, for us and the broker itself. ``format_arguments`` are for
+    the storage tool, which makes the first users.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, properties: Mapping[str, str] | None = None, format_arguments: Sequence[str] = ()
+    ) -> None:
+        self._properties = "".join(f"{key}={value}\n" for key, value in (properties or {}).items())
+        self._format_arguments = format_arguments
         self.address: str | None = None
         self._directory: Path | None = None
         self._broker: subprocess.Popen[bytes] | None = None
@@ -101,7 +108,9 @@ class EmbeddedBroker:
         if self._broker is not None:
             raise BrokerFailed(f"the broker runs already at {self.address}")
         self._directory = directory
-        broker, address = await asyncio.to_thread(_launch, directory, port)
+        broker, address = await asyncio.to_thread(
+            _launch, directory, port, self._properties, self._format_arguments
+        )
         self._broker, self.address = broker, address
         self._watchdog = subprocess.Popen(  # noqa: S603, ASYNC220  (fork and exec, nothing to wait for)
             [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(broker.pid), str(int(_FATAL))],
@@ -202,21 +211,25 @@ def _running(pid_file: Path, directory: Path) -> int | None:
     return pid
 
 
-def _launch(directory: Path, port: int) -> tuple[subprocess.Popen[bytes], str]:
+def _launch(
+    directory: Path, port: int, more_properties: str = "", format_arguments: Sequence[str] = ()
+) -> tuple[subprocess.Popen[bytes], str]:
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     before = _ports(directory)
-    port = port or before[0] or _free_port()
+    port = port or before[0] or free_port()
     # The controller's port is in the quorum's own files: it stays what it was.
-    controller = before[1] or _free_port()
+    controller = before[1] or free_port()
     properties, data, log = directory / "server.properties", directory / "data", directory / "broker.log"
-    properties.write_text(_PROPERTIES.format(port=port, controller=controller, data=data.as_posix()))
+    text = _PROPERTIES + more_properties  # of a key that comes twice, Java takes the last
+    properties.write_text(text.format(port=port, controller=controller, data=data.as_posix()))
     java, classpath = _java(), _classpath()
     with log.open("ab") as output:
         if not (data / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # With "=", because an id may begin with "-".
             tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
+            tool += format_arguments
             formatted = subprocess.run(  # noqa: S603
                 [java, "-XX:TieredStopAtLevel=1", "-cp", classpath, *tool],
                 stdout=subprocess.DEVNULL,  # it prints the whole configuration
@@ -270,7 +283,8 @@ def _ports(directory: Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody has now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

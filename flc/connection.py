@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from convergence.keys import Keys
 from convergence.operator import Operator
 from workers.runtime.kafka import KafkaBus
-from workers.runtime.port import Bus, BusError
+from workers.runtime.port import Bus, BusError, Unavailable
 from workers.settings import Settings
 
 #: A command gives up after so many seconds without any answer.
@@ -62,7 +62,7 @@ def operator(bus: Bus, settings: Settings) -> Operator:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Bus]:
-    """Yield a bus that has answered; raises NotConfigured or Unreachable, the latter within 10 seconds."""
+    """Yield a bus that has answered; raises NotConfigured or, within 10 seconds, Unreachable or Refused."""
     if settings.bootstrap_servers is None:
         raise NotConfigured
     # What aiokafka has to say about a broker that is away is said in one sentence, ours.
@@ -72,7 +72,7 @@ async def connected(settings: Settings) -> AsyncIterator[Bus]:
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await bus.describe([_PROBE])
-        except (BusError, TimeoutError) as error:
+        except (Unavailable, TimeoutError) as error:
             raise Unreachable(settings.bootstrap_servers) from error
         yield bus
     finally:

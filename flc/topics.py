@@ -1,17 +1,21 @@
 """``flc topics``: the declaration against the code and against the cluster. Nothing is ever deleted."""
 
 import asyncio
-from collections.abc import Iterator
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import YesOption, confirm
+from flc.output import Format, YesOption, confirm, rows
 from schemas import topics as declaration
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic, Topics
+from workers.access import ROLES, grants
 from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.port import Bus
@@ -54,6 +58,8 @@ def differences(topics: Topics) -> Iterator[str]:
                 else:
                     yield f"the worker {name} uses {topic}, which is not declared"
     for name, (producers, consumers) in used.items():
+        if unknown := {*topics[name].producers, *topics[name].consumers} - set(ROLES):
+            yield f"{name} is used by {', '.join(sorted(unknown))}: there are {', '.join(ROLES)}"
         for role, said, done in (
             ("produced", topics[name].producers, producers),
             ("consumed", topics[name].consumers, consumers),
@@ -130,3 +136,63 @@ def summary(plan: Plan) -> str:
     return (
         f"Plan: {len(plan.create)} to create, {len(plan.update)} to update, {len(plan.unchanged)} unchanged."
     )
+
+
+class AclFormat(StrEnum):
+    """How the access list is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    KAFKA_ACLS = "kafka-acls"
+
+
+@app.command()
+def acls(
+    environment: Environment = None,
+    principal: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--principal",
+            metavar="ROLE=PRINCIPAL",
+            help="Who has a role, as the brokers name it; may be repeated. Default: User:flc-ROLE.",
+        ),
+    ] = None,
+    form: Annotated[
+        AclFormat, typer.Option("--format", help="For people, for programs, or a line for each kafka-acls.")
+    ] = AclFormat.TABLE,
+) -> None:
+    """Print who may do what: the least that each worker, an instance, an analyst and the operator need.
+
+    To apply it:
+    flc topics acls --format kafka-acls | xargs -L 1 kafka-acls.sh --bootstrap-server … --command-config …
+    """
+    who = principals(principal or ())
+    granted = [
+        (name, grant) for grant in grants(declared(environment), settings_for()) for name in who[grant.role]
+    ]
+    if form is AclFormat.KAFKA_ACLS:
+        for name, grant in granted:
+            typer.echo(shlex.join(grant.arguments(name)))
+        return
+    shown = [
+        {
+            "principal": name,
+            "resource": grant.resource.value,
+            "name": grant.name,
+            "pattern": "prefixed" if grant.prefixed else "literal",
+            "operations": list(grant.operations) if form is AclFormat.JSON else ", ".join(grant.operations),
+        }
+        for name, grant in granted
+    ]
+    rows(shown, ("principal", "resource", "name", "pattern", "operations"), Format(form.value))
+
+
+def principals(named: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return the principals of every role from ROLE=PRINCIPAL; who is not named is User:flc-ROLE."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for one in named:
+        role, equals, principal = one.partition("=")
+        if role not in ROLES or not equals or not principal:
+            raise typer.BadParameter(f"{one} is not ROLE=PRINCIPAL with one of the roles {', '.join(ROLES)}")
+        found[role].append(principal)
+    return {role: found[role] or [f"User:flc-{role}"] for role in ROLES}

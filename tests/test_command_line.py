@@ -1,6 +1,7 @@
 """The command line: instant, and one clear sentence where something is wrong."""
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -173,3 +174,41 @@ def test_a_settings_error_is_a_usage_error() -> None:
 
 def test_a_defect_keeps_its_traceback() -> None:
     assert errors.explain(KeyError("defect")) == (None, 1)
+
+
+def test_a_role_may_be_held_by_several_principals_whatever_their_names(tmp_path: Path) -> None:
+    who = ["--principal", "analyst=User:CN=ada, O=acme", "--principal", "analyst=User:bob"]
+
+    lines = flc("topics", "acls", "--format", "kafka-acls", *who, directory=tmp_path).stdout.splitlines()
+    listed = flc("topics", "acls", "--format", "json", *who, directory=tmp_path).stdout.splitlines()
+
+    named = {line["principal"] for line in map(json.loads, listed)}
+    assert {"User:CN=ada, O=acme", "User:bob", "User:flc-operator"} <= named
+    assert "User:flc-analyst" not in named
+    assert [shlex.split(line)[2] for line in lines] == [json.loads(line)["principal"] for line in listed]
+
+
+def test_a_principal_without_a_role_is_a_usage_error(tmp_path: Path) -> None:
+    ended = flc("topics", "acls", "--principal", "User:bob", directory=tmp_path)
+
+    assert ended.returncode == 2
+    assert "User:bob is not ROLE=PRINCIPAL" in ended.stderr
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from the file\n")
+
+    settings = Settings(_env_file=None, page_token_file=file, dead_letter_key_file=file)
+
+    for secret in (settings.page_token, settings.dead_letter_key):
+        assert secret is not None
+        assert secret.get_secret_value() == "from the file"
+
+
+def test_a_secret_file_that_is_not_there_is_one_clear_sentence(tmp_path: Path) -> None:
+    ended = flc("topics", "acls", directory=tmp_path, FLC_DEAD_LETTER_KEY_FILE="/nowhere")
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "FLC_DEAD_LETTER_KEY_FILE cannot be read" in ended.stderr

@@ -1,7 +1,7 @@
 """Every setting, once: command line > environment > .env > default; prefix FLC_, Kafka's names as aliases."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -90,10 +90,26 @@ class Settings(BaseSettings):
     page_token: SecretStr | None = Field(
         default=None, description="Who opens the page must know it; needed to listen beyond this machine."
     )
+    page_token_file: Path | None = Field(default=None, description="Holds the page token, instead.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     dead_letter_key: SecretStr = Field(
         default=SecretStr("flc"), description="Key of the hash by which dead letters name a payload."
     )
+
+    dead_letter_key_file: Path | None = Field(default=None, description="Holds the key, instead.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take secrets from files; that of the broker is read at each connection, for it may change."""
+        found: dict[str, str] = {}
+        for name in ("page_token", "dead_letter_key"):
+            if file := given.get(f"{name}_file"):
+                try:
+                    found[name] = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+                except OSError as error:
+                    raise ValueError(f"FLC_{name.upper()}_FILE cannot be read: {error}") from error
+        return given | found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

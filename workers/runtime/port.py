@@ -1,7 +1,8 @@
 """The port to the bus: all that the runtime and the client need of Kafka. Adapters: ``kafka``, ``memory``.
 
 Errors: ``Fenced`` (somebody else owns the transactional id: drop everything), ``Unavailable`` (the bus is
-away or too slow: the outcome of what was under way is unknown; drop everything, and try again later).
+away or too slow: the outcome of what was under way is unknown; drop everything, and try again later),
+``Refused`` (the bus does not let us: somebody has to change a password, a certificate or the access list).
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -21,6 +22,10 @@ class Fenced(BusError):  # noqa: N818  (Kafka's word)
 
 class Unavailable(BusError):  # noqa: N818
     """Raised when the bus does not answer in time, or not at all."""
+
+
+class Refused(BusError):  # noqa: N818
+    """Raised when the bus does not know us, or does not let us do what we asked for."""
 
 
 class OffsetLost(BusError):  # noqa: N818

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import for_code
 
-from workers.runtime.kafka.connection import REQUEST_LIMIT_S, START_LIMIT_S, arguments, end, within
+from workers.runtime.kafka.connection import REQUEST_LIMIT_S, arguments, end, starting, within
 from workers.runtime.port import BusError, Commit, GroupDescription, TopicDescription, TopicPartition
 from workers.settings import Settings
 
@@ -29,7 +29,7 @@ class Admin:
         """Return a started client; raises Unavailable."""
         client = AIOKafkaAdminClient(**arguments(settings))
         try:
-            async with within(START_LIMIT_S, f"Kafka at {settings.bootstrap_servers}"):
+            async with starting(settings):
                 await client.start()
         except BaseException:
             await end(client.close)

@@ -68,6 +68,9 @@ class KafkaBus:
             resolved |= await self.end_offsets(at_end)
         if at_beginning := [one for one, offset in positions.items() if offset == AT_BEGINNING]:
             resolved |= await self.beginning_offsets(at_beginning)
+        asking = await self._offsets_client(committed=True)
+        async with within(REQUEST_LIMIT_S, f"reading Kafka at {self._address}"):
+            await reading.known(asking, {one.topic for one in resolved})
         started = self._opened(KafkaReader(await reading.start(self._settings)))
         started.assign(resolved)
         return started
@@ -84,12 +87,12 @@ class KafkaBus:
     ) -> dict[TopicPartition, int]:
         """Return the end of each partition; ``committed``: before the first open transaction."""
         client = await self._offsets_client(committed=committed)
-        return await self._ask(client.end_offsets, partitions, "end offsets")
+        return await self._ask(client, client.end_offsets, partitions, "end offsets")
 
     async def beginning_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the first offset of each partition."""
         client = await self._offsets_client(committed=True)
-        return await self._ask(client.beginning_offsets, partitions, "beginning offsets")
+        return await self._ask(client, client.beginning_offsets, partitions, "beginning offsets")
 
     async def offsets_at(
         self, partitions: Collection[TopicPartition], time_ms: int
@@ -99,6 +102,7 @@ class KafkaBus:
             return {}
         client = await self._offsets_client(committed=True)
         async with within(REQUEST_LIMIT_S, f"offsets by time of Kafka at {self._address}"):
+            await reading.known(client, {one.topic for one in partitions})
             answer = await client.offsets_for_times(
                 {reading.kafka_partition(one): max(0, time_ms) for one in partitions}
             )
@@ -111,6 +115,7 @@ class KafkaBus:
 
     async def _ask(
         self,
+        client: AIOKafkaConsumer,
         question: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
         partitions: Collection[TopicPartition],
         what: str,
@@ -118,6 +123,7 @@ class KafkaBus:
         if not partitions:
             return {}
         async with within(REQUEST_LIMIT_S, f"{what} of Kafka at {self._address}"):
+            await reading.known(client, {one.topic for one in partitions})
             answer = await question([reading.kafka_partition(one) for one in partitions])
         return {TopicPartition(*one): offset for one, offset in answer.items()}
 

@@ -14,7 +14,7 @@ from aiokafka.errors import ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from workers.runtime.kafka.connection import REQUEST_LIMIT_S, START_LIMIT_S, arguments, end, within
+from workers.runtime.kafka.connection import REQUEST_LIMIT_S, arguments, end, starting, within
 from workers.runtime.port import Message, Sent, Unavailable
 from workers.settings import Settings
 
@@ -36,7 +36,7 @@ async def start(settings: Settings, **more: Any) -> AIOKafkaProducer:
         **more,
     )
     try:
-        async with within(START_LIMIT_S, f"Kafka at {settings.bootstrap_servers}"):
+        async with starting(settings):
             await producer.start()
     except BaseException:
         await _abandon(producer)

@@ -1,7 +1,7 @@
 """Reading through an aiokafka consumer: what readers and group members share."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from workers.fold import Record
-from workers.runtime.kafka.connection import REQUEST_LIMIT_S, START_LIMIT_S, arguments, end, within
+from workers.runtime.kafka.connection import REQUEST_LIMIT_S, arguments, end, starting, within
 from workers.runtime.kafka.corruption import before_the_batch, undecodable
 from workers.runtime.port import BusError, TopicPartition
 from workers.settings import Settings
@@ -31,7 +31,7 @@ async def start(settings: Settings, *, committed: bool = True, **more: Any) -> A
         **more,
     )
     try:
-        async with within(START_LIMIT_S, f"Kafka at {settings.bootstrap_servers}"):
+        async with starting(settings):
             await consumer.start()
     except BaseException:
         await stop(consumer)
@@ -42,6 +42,15 @@ async def start(settings: Settings, *, committed: bool = True, **more: Any) -> A
 async def stop(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and close the connections; never hangs."""
     await end(consumer.stop, consumer._client.close)  # noqa: SLF001
+
+
+async def known(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+    """Wait until the topics are known to the client; raises TopicAuthorizationFailedError.
+
+    aiokafka's own calls wait in silence for a topic that nobody lets them see.
+    """
+    for topic in topics:
+        await consumer._client._wait_on_metadata(topic)  # noqa: SLF001
 
 
 def kafka_partition(partition: TopicPartition) -> KafkaPartition:

@@ -1,0 +1,1 @@
+"""Who may do what on a real broker, and how one signs in."""
