@@ -6,7 +6,7 @@ or at its deadline. What depends on time and on the order between topics is deci
 into the hand-over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from schemas.commands import SynchronizationRequested
@@ -23,7 +23,7 @@ from schemas.rounds import CollectionCompleted, Phase, RoundKind
 from workers import cohort
 from workers.abandonment import abandon
 from workers.collection_state import CollectionState, Late, Rounds
-from workers.fold import Context, Outcome, Record, Step
+from workers.fold import Context, Measure, Observation, Outcome, Record, Step
 from workers.handover import emit, hand_over
 from workers.internal import OneByOne, read, read_health
 from workers.requests import Requests
@@ -86,6 +86,15 @@ class Collection(OneByOne[CollectionState]):
                 state.touched.delete(federation)
         return step
 
+    def observe(self, state: CollectionState) -> Iterator[Observation]:
+        """Tell which rounds are in flight, and how many synchronizations in a row came to nothing."""
+        for federation in state.rounds.federations():
+            rounds = state.rounds.get(federation)
+            if rounds is not None:
+                yield Observation(Measure.MISSED, (federation,), rounds.missed)
+                for kind, opened_ms in rounds.opened():
+                    yield Observation(Measure.OPENED, (federation, kind), opened_ms / 1000)
+
     def _health(self, state: CollectionState, record: Record, step: Step) -> Outcome:
         federation, instance_id, health = read_health(record)
         rounds = state.see(federation, record.append_ms)
@@ -126,7 +135,8 @@ class Collection(OneByOne[CollectionState]):
             if event.part < event.parts - 1:
                 return Outcome.ACCEPTED
         if event.kind is RoundKind.SYNCHRONIZATION:
-            state.change(federation, synchronization_opened_ms=None, joined=())
+            missed = rounds.missed + 1 if isinstance(event, RoundAbandoned) else 0
+            state.change(federation, synchronization_opened_ms=None, joined=(), missed=missed)
         else:
             self._update_ended(state, rounds, federation, record.append_ms)
         state.touch(federation, record.append_ms)

@@ -1,5 +1,6 @@
 """What the collection remembers of a federation, between the rounds and while one is collected."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
@@ -35,6 +36,17 @@ class Rounds:
     joined: tuple[str, ...] = ()
     #: Requests for the next one.
     queued: tuple[str, ...] = ()
+    #: Synchronizations that were abandoned since one was completed.
+    missed: int = 0
+
+    def opened(self) -> Iterator[tuple[RoundKind, int]]:
+        """Yield which kinds are in flight, and since when."""
+        for kind, opened_ms in (
+            (RoundKind.UPDATE, self.update_opened_ms),
+            (RoundKind.SYNCHRONIZATION, self.synchronization_opened_ms),
+        ):
+            if opened_ms is not None:
+                yield kind, opened_ms
 
     def due_ms(self) -> int | None:
         """Return when time alone makes something happen: a closing, a window, an update that had to wait."""

@@ -95,6 +95,10 @@ class Measure(StrEnum):
     EMERGENCE = "emergence"
     #: … and patterns below the release threshold in the last synchronization.
     WITHHELD = "withheld"
+    #: (federation, kind) -> when the round in flight was opened (Unix s, broker time); nothing if none is.
+    OPENED = "opened"
+    #: (federation,) -> synchronizations that were abandoned since one was completed.
+    MISSED = "missed"
 
 
 class Observation(NamedTuple):

@@ -1,5 +1,6 @@
 """What is counted is documented, and the reverse; what a federation's operator watches is right."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.convergence import RoundAbandoned
 from schemas.rounds import Phase
-from tests.runtime.toys import Adder, AdderState, World, until
+from tests.runtime.toys import NUMBERS, Adder, AdderState, World, until
 from tests.workers.line import Line, Task, shared_rows
 from workers.fold import Measure, Observation, Step
 from workers.runtime.federation_metrics import MAX_FEDERATIONS, OTHERS, FederationMetrics
@@ -55,6 +56,14 @@ def rows(registry: CollectorRegistry) -> list[str]:
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     documented = [line for line in TABLE.read_text().splitlines() if line.startswith("| `flc_")]
     assert documented == rows(Metrics().registry)
+
+
+def test_nothing_is_told_that_is_not_documented() -> None:
+    metrics = Metrics()
+    metrics.start(Adder)
+    documented = set(re.findall(r"^\| `(flc_\w+)`", TABLE.read_text(), re.MULTILINE))
+    told = set(re.findall(r"^# TYPE (\w+)", metrics.exposition().decode(), re.MULTILINE))
+    assert told == documented
 
 
 async def test_the_gauges_of_a_revoked_partition_go_away() -> None:
@@ -155,6 +164,42 @@ def test_an_abandoned_round_is_counted() -> None:
     assert (
         line.value("flc_rounds_total", federation="default", kind="synchronization", outcome="abandoned") == 1
     )
+
+
+def test_missed_synchronizations_are_told_until_one_is_completed() -> None:
+    line = CountedLine(collection_deadline_ms=1_000)
+    line.report("alpha", shared_rows(), 1)
+    for request in ("first", "second"):
+        line.ask(request)
+        line.wait(2_000)
+    assert line.value("flc_synchronizations_missed", federation="default") == 2
+    line.report("beta", shared_rows(), 1)
+    line.ask("third")
+    line.wait(2_000)
+    assert line.value("flc_synchronizations_missed", federation="default") == 0
+
+
+def test_a_round_in_flight_says_since_when() -> None:
+    line = CountedLine(collection_deadline_ms=1_000)
+    of = {"federation": "default", "kind": "synchronization"}
+    line.report("alpha", shared_rows(), 1)
+    line.ask("please")
+    line.run()
+    assert line.value("flc_round_opened_timestamp_seconds", **of) == line.now_ms / 1000
+    line.wait(2_000)
+    assert line.value("flc_round_opened_timestamp_seconds", **of) is None
+
+
+def test_the_counters_of_a_worker_start_at_zero() -> None:
+    metrics = Metrics()
+    metrics.start(Adder)
+    for name, labels in (
+        ("flc_records_read_total", {"topic": NUMBERS}),
+        ("flc_records_handled_total", {"topic": NUMBERS, "outcome": "dead_lettered"}),
+        ("flc_dead_letters_total", {"reason": "bad_signature"}),
+        ("flc_transactions_total", {"outcome": "unknown"}),
+    ):
+        assert metrics.registry.get_sample_value(name, {"worker": "adder", **labels}) == 0
 
 
 def test_the_scores_survive_a_restart() -> None:

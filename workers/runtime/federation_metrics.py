@@ -40,6 +40,16 @@ _GAUGES = {
         "Patterns below the release threshold in the last synchronization.",
         ("federation",),
     ),
+    Measure.OPENED: (
+        "flc_round_opened_timestamp_seconds",
+        "When the round in flight was opened; no sample if none is.",
+        ("federation", "kind"),
+    ),
+    Measure.MISSED: (
+        "flc_synchronizations_missed",
+        "Synchronizations abandoned since one was completed.",
+        ("federation",),
+    ),
 }
 
 #: Measures that can be summed up over federations.

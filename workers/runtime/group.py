@@ -211,6 +211,7 @@ class Dispatcher:
                 try:
                     await task.run()
                 except Fatal as error:
+                    self._around.metrics.task_failures.labels(self.name, type(error).__name__).inc()
                     self.fatal[task.partition] = str(error)
                     log.critical("task.ended", error=str(error), **where)
                     return

@@ -1,14 +1,28 @@
 """The one registry of metrics. Base units, bounded labels, prefix ``flc_``."""
 
+from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from schemas.dead_letters import DeadLetter
-from workers.fold import Record, Step
+from schemas.reasons import Reason
+from workers.fold import Outcome, Record, Step, Worker
 from workers.runtime.federation_metrics import SECONDS, FederationMetrics
 from workers.runtime.port import TopicPartition
+
+# The library would tell of every counter when it was made: twice as many series, which nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def code_version() -> str:
@@ -94,14 +108,26 @@ class Metrics:
         self.federations = FederationMetrics(self.registry)
         self._lagging: dict[str, set[tuple[str, int]]] = {}
 
+    def start(self, kind: type[Worker[Any]]) -> None:
+        """Let the counters of a worker start at 0, so that their first increase is one."""
+        for topic in kind.inputs:
+            self.records_read.labels(kind.name, topic)
+            for outcome in Outcome:
+                self.records_handled.labels(kind.name, topic, outcome.value)
+        for reason in Reason:
+            self.dead_letters.labels(kind.name, reason.value)
+        for result in ("committed", "unknown"):
+            self.transactions.labels(kind.name, result)
+        self.rebalances.labels(kind.name)
+
     def committed(self, worker: str) -> None:
         """Count a committed transaction."""
         self.transactions.labels(worker, "committed").inc()
 
     def handled(self, worker: str, records: Sequence[Record], step: Step) -> None:
         """Count a step that stands."""
-        for record in records:
-            self.records_read.labels(worker, record.topic).inc()
+        for topic, count in Counts(record.topic for record in records).items():
+            self.records_read.labels(worker, topic).inc(count)
         for (topic, outcome), count in step.handled.items():
             self.records_handled.labels(worker, topic, outcome.value).inc(count)
         for (result, reason), count in step.rows.items():

@@ -83,6 +83,7 @@ class Process:
         for kind in self._workers:
             dispatcher = self._dispatcher(kind, partitions)
             self._dispatchers.append(dispatcher)
+            self.metrics.start(kind)
             self.metrics.federations.watch(dispatcher.observe)
             self._runs.append(asyncio.create_task(dispatcher.run(), name=kind.name))
         log.info("process.started", workers=[kind.name for kind in self._workers])
