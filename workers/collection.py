@@ -31,6 +31,10 @@ from workers.requests import Requests
 #: A round of updates takes at most a fifth of the time: the next one waits four times as long as it took …
 PACE = 4
 
+#: … but no longer than this after its end: what took longer was held up by an outage, which is no reason to
+#: hold up what comes after it …
+MAX_PAUSE_MS = 5_000
+
 #: … and a millisecond for every instance.
 MS_PER_INSTANCE = 1
 
@@ -145,8 +149,11 @@ class Collection(OneByOne[CollectionState]):
     def _update_ended(self, state: CollectionState, rounds: Rounds, federation: str, now_ms: int) -> None:
         healths = state.health.of(federation).values()
         opened_ms = rounds.update_opened_ms or 0
+        took_ms = now_ms - opened_ms
         wait_ms = max(
-            self.settings.update_interval_ms, PACE * (now_ms - opened_ms), MS_PER_INSTANCE * len(healths)
+            self.settings.update_interval_ms,
+            min(PACE * took_ms, took_ms + MAX_PAUSE_MS),
+            MS_PER_INSTANCE * len(healths),
         )
         state.change(
             federation,

@@ -24,13 +24,7 @@ def replay(log: Log, rules: Rules, round_id: str | None = None) -> Iterator[Find
     """Yield what a replay finds, of everything or of one round; nothing if the log knows no such round."""
     if round_id is not None:
         log = log.of_federation(round_id.partition("/")[0])
-    replayed = _Replay(log, rules)
-    ground = list(replayed.ground())
-    if round_id is None:
-        yield from ground
-    if replayed.rounds is not None:
-        for federation in replayed.rounds.federations():
-            yield from replayed.federation(replayed.rounds, federation, round_id)
+    yield from Replay(log, rules).findings(round_id)
 
 
 def subject_of(round_id: str) -> str:
@@ -38,21 +32,32 @@ def subject_of(round_id: str) -> str:
     return f"round {round_id}"
 
 
-class _Replay:
-    """What has been recomputed so far."""
+class Replay:
+    """What has been recomputed so far: what the workers must have come to, beside what they wrote."""
 
     def __init__(self, log: Log, rules: Rules) -> None:
         self._log = log
         self._rules = rules
-        self._registrations: Registrations = registrations.registrations(log, rules)
+        self.registrations: Registrations = registrations.registrations(log, rules)
         self._letters: Mapping[Source, Sequence[Letter]] = {}
-        self._reports = Reports()
-        self._contributions = Contributions()
+        self.reports = Reports()
+        self.contributions = Contributions()
         self.rounds: Rounds | None = None
+        #: Federation -> its rounds, as far as they could be recomputed.
+        self.phases: dict[str, Phases] = {}
+
+    def findings(self, round_id: str | None = None) -> Iterator[Finding]:
+        """Recompute; yield what is found, of everything or of one round."""
+        ground = list(self.ground())
+        if round_id is None:
+            yield from ground
+        if self.rounds is not None:
+            for federation in self.rounds.federations():
+                yield from self.federation(self.rounds, federation, round_id)
 
     @property
     def _facts(self) -> Facts:
-        return Facts(self._reports, self._registrations)
+        return Facts(self.reports, self.registrations)
 
     # -- what all rounds stand on
 
@@ -77,19 +82,19 @@ class _Replay:
             for (topic, partition), written in self._letters.items()
             if topic == PatternReport.topic
         }
-        judgement = Judgement(self._log, self._rules, self._registrations, lettered, self._reports)
+        judgement = Judgement(self._log, self._rules, self.registrations, lettered, self.reports)
         judgement.run(comparison)
-        return _waiting(self._reports.waiting)
+        return _waiting(self.reports.waiting)
 
     def _contribute(self, comparison: Comparison) -> None:
-        contributions.read(self._log, self._contributions)
+        contributions.read(self._log, self.contributions)
         contributions.Examination(
-            self._log, self._contributions, self._reports, self._registrations, comparison
+            self._log, self.contributions, self.reports, self.registrations, comparison
         ).run()
 
     def _refuse(self, comparison: Comparison) -> str:
         examination = letters.Examination(
-            self._log, self._rules, self._registrations, self._reports, self._letters, comparison
+            self._log, self._rules, self.registrations, self.reports, self._letters, comparison
         )
         return _waiting(examination.run())
 
@@ -107,11 +112,12 @@ class _Replay:
         phases = Phases(
             log=self._log,
             federation=federation,
-            reports=self._reports,
-            contributions=self._contributions,
+            reports=self.reports,
+            contributions=self.contributions,
             collections=Collections(self._log, self._facts),
             attendance=Attendance(rounds, federation),
         )
+        self.phases[federation] = phases
         numbers: dict[RoundKind, int] = {}
         for one in rounds.in_order(federation):
             before = numbers.get(one.kind)

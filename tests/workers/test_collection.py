@@ -97,6 +97,17 @@ def test_a_slow_update_slows_the_next_one_down() -> None:
     assert len(line.events(ConvergenceUpdated)) == 2
 
 
+def test_an_update_that_an_outage_held_up_does_not_hold_up_the_next_one() -> None:
+    line = Line(update_interval_ms=500)
+    line.report("alpha", shared_rows(), 1)
+    line.step("collection")
+    line.now_ms += 60_000
+    line.run()  # the update took a minute
+    line.report("alpha", shared_rows(), 2)
+    line.wait(5_000)
+    assert [update.number for update in line.events(ConvergenceUpdated)] == [1, 2]
+
+
 def test_nothing_new_opens_no_update() -> None:
     line = line_of("alpha")
     line.see("alpha", 1, status=Status.DEGRADED)

@@ -1,0 +1,263 @@
+"""The faults: each starts, lasts, and ends, and knows what must have happened if it was one.
+
+A fault that had no effect proves nothing. It is reported as planned, but not as effective.
+"""
+
+import asyncio
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from flc.broker import EmbeddedBroker
+from tests.faults.fleet import Fleet, Victim, until
+from tests.faults.journal import Journal
+from tests.faults.load import Load, Place
+from tests.faults.proxy import Mode
+from tests.faults.schedule import Kind, Planned
+from workers.runtime.crash import CrashPoint
+from workers.runtime.kafka import KafkaBus
+
+#: The session of every worker in a trial, in milliseconds.
+SESSION_MS = 6_000
+
+#: Seconds that a zombie stays away: its session, and what a group takes to notice.
+AWAY_S = SESSION_MS / 1000 + 2.0
+
+#: Seconds that a slow worker takes for a record.
+DRAG_S = SESSION_MS / 1000 + 1.5
+
+#: Seconds from one joining or leaving to the next in a storm, and how many assignments it must cause.
+STORM_EVERY_S, STORM_ASSIGNMENTS = 1.5, 5
+
+#: Seconds in which what a fault did must show.
+SHOWS_S = 15.0
+
+#: Records above so many bytes are refused by a topic that refuses.
+REFUSED_ABOVE = "100"
+
+
+@dataclass
+class Scene:
+    """What faults strike."""
+
+    broker: EmbeddedBroker
+    bus: KafkaBus
+    fleet: Fleet
+    load: Load
+    topic_limits: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of the faults when all was over."""
+
+    journal: Journal
+    #: Where the records stand that were refused for a revoked key.
+    revoked: Collection[Place]
+
+
+@dataclass
+class Fault(ABC):
+    """A fault of the schedule; times are Unix seconds, 0: not yet."""
+
+    planned: Planned
+    scene: Scene
+    began_s: float = 0.0
+    healed_s: float = 0.0
+    #: What of its effect could be seen at once.
+    seen: bool = field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Strike, last, heal."""
+        self.began_s = time.time()
+        await self.strike()
+        self.healed_s = time.time()
+
+    @abstractmethod
+    async def strike(self) -> None:
+        """Do harm for a while, and undo it."""
+
+    @abstractmethod
+    def effective(self, evidence: Evidence) -> bool:
+        """Tell whether what must have happened has."""
+
+    @property
+    def victim(self) -> Victim:
+        """The process that it strikes."""
+        return self.scene.fleet.victims[self.planned.target]
+
+    @property
+    def worker(self) -> str:
+        """The worker that the process runs."""
+        return self.planned.target.rpartition("-")[0] or self.planned.target
+
+    def reassigned(self, evidence: Evidence, among: str = "") -> int:
+        """Count assignments in the worker's group since it began, of all or one process."""
+        entries = evidence.journal.during(
+            self.began_s, self.healed_s + SHOWS_S, "group.assigned", self.worker
+        )
+        return sum(among in {"", entry.victim} for entry in entries)
+
+
+class Killed(Fault):
+    """The process is killed, and started again a while later."""
+
+    async def strike(self) -> None:
+        async with self.victim.lock:
+            self.seen = await self.victim.kill() == -signal.SIGKILL
+            await asyncio.sleep(self.planned.duration_s)
+            await self.victim.start()
+
+    def effective(self, evidence: Evidence) -> bool:
+        return self.seen and self.reassigned(evidence) > 0
+
+
+class Crashed(Fault):
+    """The process kills itself at a named point, and is started again."""
+
+    async def strike(self) -> None:
+        point = CrashPoint(self.planned.detail)
+        async with self.victim.lock, AsyncExitStack() as stack:
+            if point is CrashPoint.MID_RESTORE:
+                await self.victim.kill()
+                await self.victim.start(crash_at=f"{self.worker}:{point}")
+            else:
+                self.victim.order("kill", self.worker, point)
+            if point is CrashPoint.IN_REVOKE:
+                await (await stack.enter_async_context(self.scene.fleet.another(self.worker))).start()
+            self.seen = await self.victim.died(self.planned.duration_s) == -signal.SIGKILL
+            if not self.seen:
+                await self.victim.kill()  # the order stands still, and must not come true later
+            await self.victim.start()
+
+    def effective(self, evidence: Evidence) -> bool:
+        return self.seen and self.reassigned(evidence) > 0
+
+
+class Zombie(Fault):
+    """The process stops in front of a transaction, somebody else takes over, and then it goes on."""
+
+    async def strike(self) -> None:
+        async with self.victim.lock:
+            self.victim.order("stop", self.worker, CrashPoint.BEFORE_PUBLISH)
+            self.seen = await until(lambda: self.victim.stopped, self.planned.duration_s)
+            if not self.seen:
+                self.victim.signal(signal.SIGSTOP)
+            await asyncio.sleep(AWAY_S)
+            self.victim.signal(signal.SIGCONT)
+
+    def effective(self, evidence: Evidence) -> bool:
+        if not self.seen:
+            return False
+        late = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed", self.worker)
+        refused = any(entry.victim == self.victim.name and entry.error == "Fenced" for entry in late)
+        taken_over = self.reassigned(evidence) > self.reassigned(evidence, self.victim.name)
+        return refused and taken_over
+
+
+class BrokerKilled(Fault):
+    """The broker is killed, and started again on what it had written."""
+
+    async def strike(self) -> None:
+        self.scene.broker.kill()
+        await asyncio.sleep(self.planned.duration_s)
+        await self.scene.broker.restart()
+
+    def effective(self, evidence: Evidence) -> bool:
+        errors = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed")
+        return any(True for _ in errors)
+
+
+class Network(Fault):
+    """The connections of the process suffer."""
+
+    async def strike(self) -> None:
+        proxy = self.victim.proxy
+        assert proxy is not None
+        await proxy.set(Mode(self.planned.detail))
+        await asyncio.sleep(self.planned.duration_s)
+        self.seen = proxy.touched > 0
+        await proxy.set(Mode.PASS)
+
+    def effective(self, evidence: Evidence) -> bool:  # noqa: ARG002
+        return self.seen
+
+
+class Slow(Fault):
+    """The process takes longer for a record than its session lasts."""
+
+    async def strike(self) -> None:
+        async with self.victim.lock:
+            self.victim.order("drag", self.worker, str(DRAG_S))
+            await asyncio.sleep(self.planned.duration_s)
+            self.victim.order("drag", self.worker, "0")
+
+    def effective(self, evidence: Evidence) -> bool:
+        return self.reassigned(evidence) > self.reassigned(evidence, self.victim.name)
+
+
+class Storm(Fault):
+    """A third process comes and goes."""
+
+    async def strike(self) -> None:
+        loop = asyncio.get_running_loop()
+        ending = loop.time() + self.planned.duration_s
+        while loop.time() < ending:
+            async with self.scene.fleet.another(self.worker) as third:
+                await third.start()
+                await until(lambda third=third: self._has_joined(third), SHOWS_S)  # type: ignore[misc]
+                await asyncio.sleep(STORM_EVERY_S)
+            await asyncio.sleep(STORM_EVERY_S)
+
+    def _has_joined(self, third: Victim) -> bool:
+        return b"group.assigned" in third.log.read_bytes()
+
+    def effective(self, evidence: Evidence) -> bool:
+        most = max(self.reassigned(evidence, each) for each in self._members())
+        return most >= STORM_ASSIGNMENTS
+
+    def _members(self) -> list[str]:
+        return [victim.name for victim in self.scene.fleet.of(self.worker)]
+
+
+class KeyChanged(Fault):
+    """An instance changes its key; later the first one is revoked, and somebody uses it."""
+
+    async def strike(self) -> None:
+        federation, _, name = self.planned.target.partition("/")
+        before = await self.scene.load.change_key(federation, name)
+        await asyncio.sleep(self.planned.duration_s)
+        self._place = await self.scene.load.revoke_key(federation, name, before)
+
+    def effective(self, evidence: Evidence) -> bool:
+        return self._place in evidence.revoked
+
+
+class Refused(Fault):
+    """The broker refuses what is written to a topic."""
+
+    async def strike(self) -> None:
+        topic = self.planned.target
+        await self.scene.bus.configure(topic, {"max.message.bytes": REFUSED_ABOVE})
+        await asyncio.sleep(self.planned.duration_s)
+        await self.scene.bus.configure(topic, {"max.message.bytes": self.scene.topic_limits[topic]})
+
+    def effective(self, evidence: Evidence) -> bool:
+        failed = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed")
+        return any("MessageSizeTooLarge" in str(entry.fields.get("exception")) for entry in failed)
+
+
+FAULTS: dict[Kind, type[Fault]] = {
+    Kind.KILL: Killed,
+    Kind.CRASH: Crashed,
+    Kind.ZOMBIE: Zombie,
+    Kind.BROKER: BrokerKilled,
+    Kind.NETWORK: Network,
+    Kind.SLOW: Slow,
+    Kind.STORM: Storm,
+    Kind.KEYS: KeyChanged,
+    Kind.REFUSAL: Refused,
+}
