@@ -30,7 +30,7 @@ _CRASHES = [
     Planned(at_s, Kind.CRASH, f"privacy-{copy}", 12.0, CrashPoint.BEFORE_PUBLISH)
     for copy, at_s in enumerate((0.0, 2.0))
 ]
-_ZOMBIES = [Planned(0.0, Kind.ZOMBIE, "privacy-0", 5.0)]
+_ZOMBIES = [Planned(0.0, Kind.ZOMBIE, "privacy-0", 18.0)]
 _REFUSALS = [Planned(at_s, Kind.REFUSAL, "flc.contributions.v1", 2.0) for at_s in (0.0, 6.0)]
 _KILLS = [Planned(0.0, Kind.KILL, "privacy-0", 0.5)]
 

@@ -15,6 +15,7 @@ from flc.broker import EmbeddedBroker
 from tests.faults.fleet import Fleet, Victim, until
 from tests.faults.journal import Journal
 from tests.faults.load import Load, Place
+from tests.faults.observer import Observer
 from tests.faults.proxy import Mode
 from tests.faults.schedule import Kind, Planned
 from workers.runtime.crash import CrashPoint
@@ -23,8 +24,8 @@ from workers.runtime.kafka import KafkaBus
 #: The session of every worker in a trial, in milliseconds.
 SESSION_MS = 6_000
 
-#: Seconds that a zombie stays away: its session, and what a group takes to notice.
-AWAY_S = SESSION_MS / 1000 + 2.0
+#: Seconds in which somebody must have taken over what a zombie had, and in which the new owner publishes.
+TAKEN_OVER_S, PUBLISHED_S = 25.0, 1.0
 
 #: Seconds that a slow worker takes for a record.
 DRAG_S = SESSION_MS / 1000 + 1.5
@@ -33,7 +34,7 @@ DRAG_S = SESSION_MS / 1000 + 1.5
 STORM_EVERY_S, STORM_ASSIGNMENTS = 1.5, 5
 
 #: Seconds in which what a fault did must show.
-SHOWS_S = 15.0
+SHOWS_S = 20.0
 
 #: Records above so many bytes are refused by a topic that refuses.
 REFUSED_ABOVE = "100"
@@ -47,6 +48,7 @@ class Scene:
     bus: KafkaBus
     fleet: Fleet
     load: Load
+    observer: Observer
     topic_limits: dict[str, str]
 
 
@@ -146,8 +148,16 @@ class Zombie(Fault):
             self.seen = await until(lambda: self.victim.stopped, self.planned.duration_s)
             if not self.seen:
                 self.victim.signal(signal.SIGSTOP)
-            await asyncio.sleep(AWAY_S)
+            await self._taken_over()
             self.victim.signal(signal.SIGCONT)
+
+    async def _taken_over(self) -> None:
+        """Wait until every partition of the worker has an owner that commits."""
+        await asyncio.sleep(SESSION_MS / 1000)
+        commits = self.scene.observer.commits
+        before = {at: count for at, count in commits.items() if at[0] == self.worker}
+        await until(lambda: all(commits[at] > count for at, count in before.items()), TAKEN_OVER_S)
+        await asyncio.sleep(PUBLISHED_S)
 
     def effective(self, evidence: Evidence) -> bool:
         if not self.seen:

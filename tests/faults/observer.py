@@ -6,7 +6,7 @@ stood and what it was; of the changelogs how far each task has come.
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 
@@ -45,6 +45,8 @@ class Observer:
         self.seen: dict[TopicPartition, list[tuple[int, bytes]]] = defaultdict(list)
         #: (worker, partition) -> how far its task has come.
         self.positions: dict[tuple[str, int], Position] = {}
+        #: (worker, partition) -> how often its task has committed.
+        self.commits: Counter[tuple[str, int]] = Counter()
         #: When something was last seen on a topic that is no changelog (monotonic seconds).
         self.moved_s = 0.0
         #: How often the broker was away.
@@ -86,6 +88,7 @@ class Observer:
                     event = KnowledgeAnnounced.model_validate_json(record.value or b"")
                     await self._announced(event.federation, event.round_id)
             elif record.key == POSITION_KEY:
+                self.commits[worker, record.partition] += 1
                 self.positions[worker, record.partition] = Position.decode(record.value or b"")
 
     def last(self, at: TopicPartition) -> int:

@@ -10,7 +10,7 @@ _CHUNK = 65_536
 DELAY_S = 0.15
 
 #: In the mode ``cut`` a connection is reset behind so many further bytes.
-CUT_AFTER = 20_000
+CUT_AFTER = 2_000
 
 
 class Mode(StrEnum):

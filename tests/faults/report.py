@@ -76,6 +76,21 @@ class Report:
         caught = f"{sum(one.caught for one in self.controls)}/{len(CONTROLS)}" if self.controls else "not run"
         yield f"Crash points reached: {points['reached']} of {points['of']}. Controls caught: {caught}."
         yield ""
+        if self.controls:
+            yield from _table(
+                [
+                    {
+                        **one,
+                        "caught": "yes" if one["caught"] else "**NO**",
+                        "by": ", ".join(map(str, one["by"])),
+                    }
+                    for one in document["controls"]
+                ],
+                {"sabotage": "sabotage", "caught": "caught", "by": "by check"},
+            )
+            yield ""
+        if not trials:
+            return
         yield from _table(trials, {
             "seed": "seed", "missing": "missing", "extra": "extra", "mismatched": "mismatched",
             "reports": "reports", "updates": "updates", "synchronizations": "synchronizations",
@@ -87,6 +102,7 @@ class Report:
         yield from _table(document["faults"], {
             "kind": "fault", "planned": "planned", "effective": "effective",
             "recovery_p50_s": "recovery p50 s", "recovery_max_s": "max s",
+            "alone_p50_s": "alone p50 s", "alone_max_s": "max s alone",
         })  # fmt: skip
         yield ""
         yield from _table(
@@ -101,19 +117,6 @@ class Report:
             for check in trial["checks"]:
                 for problem in check["problems"][:SHOWN]:
                     yield f"- seed {trial['seed']}, check {check['number']}: {problem}"
-        if self.controls:
-            yield ""
-            yield from _table(
-                [
-                    {
-                        **one,
-                        "caught": "yes" if one["caught"] else "**NO**",
-                        "by": ", ".join(map(str, one["by"])),
-                    }
-                    for one in document["controls"]
-                ],
-                {"sabotage": "sabotage", "caught": "caught", "by": "by check"},
-            )
         for outcome, trial in zip(self.outcomes, trials, strict=True):
             yield ""
             yield f"Seed {trial['seed']}, {trial['took_s']:.0f} s, bad input by reason: " + ", ".join(
@@ -175,13 +178,17 @@ def _trial(one: Outcome) -> dict[str, Any]:
 def _fault(kind: Kind, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     struck = [one for outcome in outcomes for one in outcome.struck if one.planned.kind is kind]
     counts = Counter(one.effective for one in struck)
-    recoveries = [one.recovery_s for one in struck if one.effective and one.recovery_s is not None]
+    recovered = [one for one in struck if one.effective and one.recovery_s is not None]
+    every = [one.recovery_s for one in recovered if one.recovery_s is not None]
+    alone = [one.recovery_s for one in recovered if one.recovery_s is not None and one.planned.alone]
     return {
         "kind": kind.value,
         "planned": len(struck),
         "effective": counts[True],
-        "recovery_p50_s": round(median(recoveries), 1) if recoveries else None,
-        "recovery_max_s": round(max(recoveries), 1) if recoveries else None,
+        "recovery_p50_s": round(median(every), 1) if every else None,
+        "recovery_max_s": round(max(every), 1) if every else None,
+        "alone_p50_s": round(median(alone), 1) if alone else None,
+        "alone_max_s": round(max(alone), 1) if alone else None,
     }
 
 

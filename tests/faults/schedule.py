@@ -45,20 +45,28 @@ class Planned:
     duration_s: float
     #: The crash point, or the mode of the network.
     detail: str = ""
+    #: Nothing else strikes until it is over: its recovery is its own.
+    alone: bool = False
 
 
 #: What strikes in a minute, and for how many seconds (from, to).
 A_MINUTE: dict[Kind, tuple[int, tuple[float, float]]] = {
     Kind.KILL: (4, (0.5, 3.0)),
     Kind.CRASH: (8, (14.0, 14.0)),
-    Kind.ZOMBIE: (2, (12.0, 12.0)),
+    Kind.ZOMBIE: (2, (18.0, 18.0)),
     Kind.BROKER: (1, (1.0, 10.0)),
     Kind.NETWORK: (5, (3.0, 6.0)),
     Kind.SLOW: (1, (10.0, 10.0)),
-    Kind.STORM: (1, (15.0, 15.0)),
+    Kind.STORM: (1, (24.0, 24.0)),
     Kind.KEYS: (2, (1.0, 1.0)),
     Kind.REFUSAL: (1, (2.0, 4.0)),
 }
+
+#: What strikes alone in the beginning of a trial that is long enough, so often each …
+ALONE: dict[Kind, int] = {Kind.KILL: 2, Kind.BROKER: 1, Kind.NETWORK: 1}
+
+#: … and every so many seconds; for so many seconds each. Trials of two minutes and more are long enough.
+ALONE_EVERY_S, ALONE_FOR_S, ALONE_FROM_S = 18.0, 3.0, 120.0
 
 #: So many faults last at the same time, at most.
 LANES = 4
@@ -79,15 +87,16 @@ _REST_S = 4.0
 def schedule(
     seed: int, seconds: float, workers: Sequence[str], instances: Sequence[str]
 ) -> tuple[Planned, ...]:
-    """Return the faults of a trial that may strike for ``seconds``, by their time."""
+    """Return the faults of a trial by their time: some alone, then the others for ``seconds``."""
     random = Random(f"faults {seed}")  # noqa: S311  (a seed, not a secret)
     minutes = max(1, round(seconds / 60))
     deck = [kind for kind, (count, _) in A_MINUTE.items() for _ in range(count * minutes)]
     random.shuffle(deck)
     points, modes = _points(seed, deck.count(Kind.CRASH), workers), cycle(list(Mode)[1:])
-    lanes = [random.uniform(0, 2) for _ in range(LANES)]
+    planned = list(_alone(random, workers)) if seconds >= ALONE_FROM_S else []
+    begin_s = len(planned) * ALONE_EVERY_S
+    lanes = [begin_s + random.uniform(0, 2) for _ in range(LANES)]
     free: dict[str, float] = {}
-    planned = []
     for kind in deck:
         lane = min(range(LANES), key=lanes.__getitem__)
         at_s, duration_s = lanes[lane], round(random.uniform(*A_MINUTE[kind][1]), 1)
@@ -116,7 +125,19 @@ def schedule(
         planned.append(Planned(at_s, kind, target, duration_s, detail))
         lanes[lane] = at_s + duration_s + random.uniform(0.2, 1.5)
         free[owner] = at_s + duration_s + _REST_S
-    return tuple(sorted((one for one in planned if one.at_s < seconds), key=lambda one: one.at_s))
+    return tuple(sorted((one for one in planned if one.at_s < begin_s + seconds), key=lambda one: one.at_s))
+
+
+def _alone(random: Random, workers: Sequence[str]) -> Iterator[Planned]:
+    kinds = [kind for kind, count in ALONE.items() for _ in range(count)]
+    for turn, kind in enumerate(kinds):
+        at_s, target = turn * ALONE_EVERY_S, f"{random.choice(workers)}-{PROXIED}"
+        if kind is Kind.KILL:
+            target = f"{random.choice(workers)}-{turn % COPIES}"
+        detail = Mode.BLACK_HOLE if kind is Kind.NETWORK else ""
+        yield Planned(
+            at_s, kind, "broker" if kind is Kind.BROKER else target, ALONE_FOR_S, detail, alone=True
+        )
 
 
 def every_point(workers: Sequence[str]) -> list[tuple[str, str]]:

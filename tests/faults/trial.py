@@ -190,7 +190,7 @@ class _Trial:
             sabotage=plan.sabotage,
         )
         limits = {topic.name: topic.configs["max.message.bytes"] for topic in self._topics.declared.values()}
-        scene = Scene(broker, bus, self._fleet, self._load, limits)
+        scene = Scene(broker, bus, self._fleet, self._load, self._observer, limits)
         self._faults: list[Fault] = [FAULTS[one.kind](one, scene) for one in plan.faults]
 
     async def run(self, started_s: float) -> Outcome:
