@@ -93,7 +93,7 @@ async def _in_memory(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]:
         Keys(local.keys_directory).new_federation(local.federation)
         cleaning = asyncio.create_task(_clean(bus))
         try:
-            async with Process(bus, workers, local, topics=topics):
+            async with Process(bus, workers, local, topics=topics, forgetful=True):
                 yield bus, local
         finally:
             cleaning.cancel()

@@ -3,9 +3,14 @@
 import uuid
 from dataclasses import replace
 
+import pytest
+
 from schemas.topics import Topic, load
+from workers.privacy import Privacy
+from workers.runtime.failures import Misconfigured
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import TopicDescription
+from workers.runtime.supervisor import Process
 from workers.runtime.topology import Plan, Update, apply, check, plan
 from workers.settings import Settings
 
@@ -93,7 +98,7 @@ def test_a_worker_may_not_start_on_inputs_that_are_not_partitioned_alike() -> No
 
 
 def test_a_worker_may_not_start_on_a_topic_that_the_broker_does_not_stamp() -> None:
-    found = replace(live(REPORTS), configs={"message.timestamp.type": "CreateTime"})
+    found = replace(live(REPORTS), configs={**live(REPORTS).configs, "message.timestamp.type": "CreateTime"})
 
     assert check([REPORTS], {REPORTS.name: found}) == [
         (
@@ -101,6 +106,87 @@ def test_a_worker_may_not_start_on_a_topic_that_the_broker_does_not_stamp() -> N
             "see `flc topics diff`"
         )
     ]
+
+
+def problems(
+    topic: Topic, replication: int | None = None, keep_days: float = 14, **configs: str
+) -> list[str]:
+    """Return why a worker may not start on a topic that differs from its declaration in this."""
+    found = live(topic)
+    changed = {name.replace("_", "."): value for name, value in configs.items()}
+    found = replace(found, replication=replication or found.replication, configs={**found.configs, **changed})
+    found_problems = check([topic], {topic.name: found}, int(keep_days * 86_400_000))
+    return [one.removesuffix("; see `flc topics diff`") for one in found_problems]
+
+
+#: What says how long reports are needed.
+SETTINGS = "FLC_REPORT_MAX_AGE_S and FLC_AUDIT_WINDOW_S together"
+
+PRODUCTION = load("production")["flc.reports.v1"]
+
+
+def test_a_worker_may_not_start_where_reports_are_forgotten_before_they_are_audited() -> None:
+    assert problems(REPORTS) == []
+    assert problems(REPORTS, retention_ms="-1") == []
+    assert problems(REPORTS, retention_ms="604800000") == [
+        f"the topic flc.reports.v1 keeps 7 days, 14 are needed: {SETTINGS}"
+    ]
+    assert problems(REPORTS, keep_days=37) == [
+        f"the topic flc.reports.v1 keeps 14 days, 37 are needed: {SETTINGS}"
+    ]
+    assert problems(REPORTS, retention_bytes="1000") == [
+        "the topic flc.reports.v1 has retention.bytes=1000, it must be -1: age alone decides"
+    ]
+
+
+@pytest.mark.parametrize("name", ["flc.reports.v1", "flc.contributions.v1", "flc.rounds.v1"])
+def test_what_a_round_is_recomputed_from_is_kept_long_enough_as_declared(name: str) -> None:
+    assert problems(load()[name]) == []
+    assert problems(load()[name], retention_ms="1000") != []
+
+
+def test_what_nobody_audits_may_be_forgotten_sooner() -> None:
+    assert problems(load()["flc.heartbeats.v1"], retention_ms="1000") == []
+
+
+def test_a_worker_may_not_start_where_registrations_or_state_would_be_lost() -> None:
+    changelog = load().changelog("privacy", [REPORTS.name])
+
+    assert problems(INSTANCES, retention_ms="1000") == [
+        "the topic flc.instances.v1 has retention.ms=1000, it must be -1: it is kept for ever"
+    ]
+    assert problems(INSTANCES, cleanup_policy="compact") == [
+        "the topic flc.instances.v1 has cleanup.policy=compact, it must be delete"
+    ]
+    assert problems(changelog, cleanup_policy="compact,delete") == [
+        "the topic flc.changelog.privacy.v1 has cleanup.policy=compact,delete, it must be compact"
+    ]
+
+
+def test_a_worker_may_not_start_where_less_is_acknowledged_than_declared() -> None:
+    assert problems(PRODUCTION) == []
+    assert problems(PRODUCTION, min_insync_replicas="1") == [
+        "the topic flc.reports.v1 has min.insync.replicas=1, 2 are declared"
+    ]
+    assert problems(PRODUCTION, replication=2) == ["the topic flc.reports.v1 has 2 replicas, 3 are declared"]
+    assert problems(REPORTS, min_insync_replicas="2") == [
+        "the topic flc.reports.v1 has min.insync.replicas=2 and 1 replicas: nothing can be written"
+    ]
+
+
+async def test_a_process_says_in_one_sentence_that_its_topics_forget_too_soon(broker: str) -> None:
+    settings = Settings(bootstrap_servers=broker, report_max_age_s=30 * 86_400, _env_file=None)
+    declared = load()
+    bus = KafkaBus(settings)
+    try:
+        touched = declared.of_worker(Privacy.name, Privacy.inputs, Privacy.outputs)
+        topics = [*touched, declared["flc.dead-letters.v1"]]
+        await apply(bus, plan(topics, await bus.describe([topic.name for topic in topics])))
+        with pytest.raises(Misconfigured, match=r"flc\.reports\.v1 keeps 14 days, 37 are needed"):
+            async with Process(bus, [Privacy], settings):
+                pass
+    finally:
+        await bus.close()
 
 
 async def test_what_was_applied_is_unchanged_the_next_time_and_what_was_set_by_hand_stays(

@@ -46,8 +46,8 @@ AnyWorker = type[Worker[Any]]
 class Process:
     """Runs workers on a bus. ``async with`` starts and drains them; ``run`` waits until it is told to end.
 
-    Raises Misconfigured at the start if the topics are not as the workers need them. The bus is the caller's
-    to close.
+    Raises Misconfigured at the start if the topics are not as the workers need them; a ``forgetful`` bus, one
+    in memory, need not keep what an audit reads. The bus is the caller's to close.
     """
 
     def __init__(
@@ -59,7 +59,10 @@ class Process:
         topics: Topics | None = None,
         clock: Clock | None = None,
         crash: Crash | None = None,
+        forgetful: bool = False,
     ) -> None:
+        keep_s = 0.0 if forgetful else settings.report_max_age_s + settings.audit_window_s
+        self._keep_ms = int(keep_s * 1000)
         self.metrics = Metrics()
         self._bus = bus
         self._workers = tuple(workers)
@@ -76,7 +79,7 @@ class Process:
 
     async def __aenter__(self) -> Self:
         live = await self._connect()
-        if problems := topology.check(self._declared(), live):
+        if problems := topology.check(self._declared(), live, self._keep_ms):
             raise Misconfigured("; ".join(problems))
         partitions = {name: topic.partitions for name, topic in live.items()}
         self._connected = True

@@ -7,10 +7,19 @@ and with them the order of an instance's records and the state of the workers.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from schemas.aggregation import RoundBarrier
+from schemas.reports import PatternReport
+from schemas.rounds import HandOver
 from schemas.topics import APPEND_TIME, TIMESTAMP_TYPE, Topic
 from workers.runtime.port import Bus, TopicDescription
 
 _ADVICE = "see `flc topics diff`"
+
+#: What a round is made of, and what it is recomputed from.
+_AUDITED = (PatternReport.topic, RoundBarrier.topic, HandOver.topic)
+
+_FOR_EVER = "-1"
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +83,21 @@ async def apply(bus: Bus, plan: Plan) -> None:
         await bus.configure(one.topic, one.configs)
 
 
-def check(declared: Collection[Topic], live: Mapping[str, TopicDescription]) -> list[str]:
-    """Return, as sentences, why a worker that touches ``declared`` must not start; empty if it may."""
-    return [f"{problem}; {_ADVICE}" for problem in _problems(declared, live)]
+def check(declared: Collection[Topic], live: Mapping[str, TopicDescription], keep_ms: int = 0) -> list[str]:
+    """Return, as sentences, why a worker that touches ``declared`` must not start; empty if it may.
+
+    ``keep_ms``: how long reports, contributions and rounds have to be there, the age that a report may have
+    in a round and the time in which the round is audited.
+    """
+    problems = [*_layout(declared, live)]
+    for topic in declared:
+        if (found := live.get(topic.name)) is not None:
+            problems += _durability(topic, found)
+            problems += _retention(topic, found, keep_ms)
+    return [f"{problem}; {_ADVICE}" for problem in problems]
 
 
-def _problems(declared: Collection[Topic], live: Mapping[str, TopicDescription]) -> Iterator[str]:
+def _layout(declared: Collection[Topic], live: Mapping[str, TopicDescription]) -> Iterator[str]:
     first_of_group: dict[str, TopicDescription] = {}
     for topic in declared:
         found = live.get(topic.name)
@@ -99,3 +117,40 @@ def _problems(declared: Collection[Topic], live: Mapping[str, TopicDescription])
                 f"the topics {first.name} and {topic.name} must have the same number of partitions, "
                 f"they have {first.partitions} and {found.partitions}"
             )
+
+
+def _durability(topic: Topic, found: TopicDescription) -> Iterator[str]:
+    """Say what is acknowledged in fewer copies than is declared, or in more than there are."""
+    in_sync = int(found.configs.get("min.insync.replicas", 1))
+    wanted = int(topic.configs.get("min.insync.replicas", 1))
+    if found.replication < topic.replication:
+        yield f"the topic {topic.name} has {found.replication} replicas, {topic.replication} are declared"
+    elif in_sync > found.replication:
+        yield (
+            f"the topic {topic.name} has min.insync.replicas={in_sync} and {found.replication} replicas: "
+            "nothing can be written"
+        )
+    if in_sync < wanted:
+        yield f"the topic {topic.name} has min.insync.replicas={in_sync}, {wanted} are declared"
+
+
+def _retention(topic: Topic, found: TopicDescription, keep_ms: int) -> Iterator[str]:
+    """Say what would be forgotten that is still needed: registrations, state, what an audit reads."""
+    policy = topic.configs.get("cleanup.policy")
+    live_policy = found.configs.get("cleanup.policy")
+    if policy is not None and live_policy != policy:
+        yield f"the topic {topic.name} has cleanup.policy={live_policy}, it must be {policy}"
+    for_ever = topic.configs.get("retention.ms") == _FOR_EVER
+    audited = topic.name in _AUDITED and keep_ms > 0
+    if not (for_ever or audited):
+        return
+    kept = found.configs.get("retention.ms", _FOR_EVER)
+    if kept != _FOR_EVER and for_ever:
+        yield f"the topic {topic.name} has retention.ms={kept}, it must be {_FOR_EVER}: it is kept for ever"
+    elif kept != _FOR_EVER and int(kept) < keep_ms:
+        yield (
+            f"the topic {topic.name} keeps {int(kept) / _DAY_MS:g} days, {keep_ms / _DAY_MS:g} are needed: "
+            "FLC_REPORT_MAX_AGE_S and FLC_AUDIT_WINDOW_S together"
+        )
+    if (size := found.configs.get("retention.bytes", _FOR_EVER)) != _FOR_EVER:
+        yield f"the topic {topic.name} has retention.bytes={size}, it must be {_FOR_EVER}: age alone decides"
