@@ -46,7 +46,8 @@ def main() -> int:
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # The clients of the harness lose the broker again and again: that is the point.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="flc-faults-") as temporary:
         report = asyncio.run(_run(arguments, arguments.keep or Path(temporary)))
     text = json.dumps(report.document(), indent=2) if arguments.format == "json" else report.text()

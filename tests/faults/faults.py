@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from flc.broker import EmbeddedBroker
-from tests.faults.fleet import Fleet, Victim, until
+from tests.faults.fleet import LOOK_S, Fleet, Victim, until
 from tests.faults.journal import Journal
 from tests.faults.load import Load, Place
 from tests.faults.observer import Observer
@@ -20,6 +20,7 @@ from tests.faults.proxy import Mode
 from tests.faults.schedule import Kind, Planned
 from workers.runtime.crash import CrashPoint
 from workers.runtime.kafka import KafkaBus
+from workers.runtime.port import Unavailable
 
 #: The session of every worker in a trial, in milliseconds.
 SESSION_MS = 6_000
@@ -250,10 +251,19 @@ class Refused(Fault):
     """The broker refuses what is written to a topic."""
 
     async def strike(self) -> None:
-        topic = self.planned.target
-        await self.scene.bus.configure(topic, {"max.message.bytes": REFUSED_ABOVE})
+        await self._limit(REFUSED_ABOVE)
         await asyncio.sleep(self.planned.duration_s)
-        await self.scene.bus.configure(topic, {"max.message.bytes": self.scene.topic_limits[topic]})
+        await self._limit(self.scene.topic_limits[self.planned.target])
+
+    async def _limit(self, limit: str) -> None:
+        """Set the topic's limit, as soon as there is a broker to tell."""
+        while True:
+            try:
+                await self.scene.bus.configure(self.planned.target, {"max.message.bytes": limit})
+            except Unavailable:
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
 
     def effective(self, evidence: Evidence) -> bool:
         failed = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed")

@@ -38,6 +38,7 @@ class Proxy:
         self._mode = Mode.PASS
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen."""
@@ -50,6 +51,7 @@ class Proxy:
             self._server.close()
         for link in list(self._links):
             link.reset()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def set(self, mode: Mode) -> None:
         """Change the mode; a connection that has lost something does not survive the end of it."""
@@ -67,6 +69,10 @@ class Proxy:
             await self.start()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         with suppress(OSError):
             upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
             link = _Link(writer, upstream_writer)
