@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import convergence
+from workers.settings import Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -37,3 +38,19 @@ def test_the_page_on_differences_names_what_exists() -> None:
     names = set(re.findall(r"`([A-Za-z_]+)`", page)) - {"metadata", "FLC_RELEASE_THRESHOLD"}
     assert len(names) >= 15
     assert [name for name in sorted(names) if name not in api] == []
+
+
+def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", page)
+    assert len(named) >= 15
+    for path, test in named:
+        place = DOCS.parent / path
+        assert place.exists(), path
+        assert not test or f"def {test}(" in place.read_text(encoding="utf-8"), test
+
+
+def test_every_setting_that_the_page_on_reliability_names_is_there() -> None:
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    known = {f"FLC_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"FLC_[A-Z_]+", page)) <= known

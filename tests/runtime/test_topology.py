@@ -172,6 +172,9 @@ def test_a_worker_may_not_start_where_less_is_acknowledged_than_declared() -> No
     assert problems(REPORTS, min_insync_replicas="2") == [
         "the topic flc.reports.v1 has min.insync.replicas=2 and 1 replicas: nothing can be written"
     ]
+    assert problems(REPORTS, unclean_leader_election_enable="true") == [
+        "the topic flc.reports.v1 has unclean.leader.election.enable=true: what is acknowledged may go"
+    ]
 
 
 async def test_a_process_says_in_one_sentence_that_its_topics_forget_too_soon(broker: str) -> None:

@@ -17,7 +17,7 @@ from schemas.partitioning import key_partition
 from schemas.reasons import Reason
 from schemas.reports import PatternReport
 from tests.bad_input.classes import ANY_JSON, REPORT_JSON
-from tests.bad_input.drafts import Draft, report
+from tests.bad_input.drafts import DRAFTS, Draft, report
 from tests.deployments import NOW_MS, Instance, context, key_of
 from workers import dead_letters, inbound, parsing
 from workers.fold import Record
@@ -126,6 +126,24 @@ def test_the_signature_of_another_topics_event_is_refused() -> None:
     beat = ALPHA.raw(report_json(), Heartbeat)
     forged = {name: content for name, content in beat.headers if name.startswith("flc_")}
     assert reason_of(ALPHA.raw(report_json(), headers=forged)) is Reason.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("elsewhere", DRAFTS)
+@pytest.mark.parametrize("captured", DRAFTS)
+def test_what_was_signed_for_one_topic_counts_on_no_other(captured: str, elsewhere: str) -> None:
+    """The event of one topic is sent on another, under its own type and under the other's."""
+    sent, there = DRAFTS[captured](ALPHA, NOW_MS), DRAFTS[elsewhere](ALPHA, NOW_MS)
+    record = replace(sent.record(), topic=elsewhere, key=there.key.encode())
+    signature = {name: content for name, content in record.headers if name.startswith("flc_")}
+    renamed = dict(there.record().headers) | signature
+    reasons = []
+    for headers in (record.headers, tuple(renamed.items())):
+        result = inbound.open_record(
+            replace(record, headers=headers), (there.model,), lambda *_: None, context()
+        )
+        reasons.append(result.reason if isinstance(result, Refusal) else None)
+    same = captured == elsewhere
+    assert reasons == ([None, None] if same else [Reason.UNKNOWN_TYPE, Reason.BAD_SIGNATURE])
 
 
 def test_nothing_is_parsed_of_what_is_not_authenticated() -> None:

@@ -120,7 +120,9 @@ def _layout(declared: Collection[Topic], live: Mapping[str, TopicDescription]) -
 
 
 def _durability(topic: Topic, found: TopicDescription) -> Iterator[str]:
-    """Say what is acknowledged in fewer copies than is declared, or in more than there are."""
+    """Say what is acknowledged in fewer copies than is declared, or in more than there are, or given up."""
+    if found.configs.get("unclean.leader.election.enable") == "true":
+        yield f"the topic {topic.name} has unclean.leader.election.enable=true: what is acknowledged may go"
     in_sync = int(found.configs.get("min.insync.replicas", 1))
     wanted = int(topic.configs.get("min.insync.replicas", 1))
     if found.replication < topic.replication:
