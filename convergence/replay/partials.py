@@ -32,7 +32,7 @@ def member_sums(
 def _sums_of(
     aggregates: Mapping[str, Facts], own: Mapping[str, Any], weight: int, others: int
 ) -> dict[str, int]:
-    rows = {signature: own[signature] for signature in aggregates if signature in own}
+    rows = {signature: row for signature, row in own.items() if signature in aggregates}
     shared = {signature: row for signature, row in rows.items() if aggregates[signature]["in_library"]}
     overlap = sum(
         min(row[1] * others, aggregates[signature]["weighted_strength"] - weight * row[1])

@@ -9,6 +9,7 @@ An instance's rows are {signature: (pattern type, strength, resonance, certainty
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -94,10 +95,10 @@ def aggregate(
     rows: Mapping[str, Row],
     organisations: Mapping[str, str],
     weights: Mapping[str, int],
+    cohort_organisations: AbstractSet[str],
     configuration: Configuration,
 ) -> Facts:
     """Say what the contributors of one signature say together; ``weights`` are those of the whole cohort."""
-    cohort_organisations = {organisations[instance] for instance in weights}
     by_organisation: dict[str, int] = {}
     by_type: dict[str, int] = {}
     for instance, (pattern_type, *_) in rows.items():
@@ -163,45 +164,32 @@ def on_ladder(count: int, k: int) -> int:
     return max(rung for rung in ladder if rung <= count)
 
 
-def alignment(
-    instance: str, reports: Reports, weights: Mapping[str, int], aggregates: Mapping[str, Facts]
-) -> int:
+def alignment(own: Mapping[str, Row], weight: int, cohort_weight: int, library: Mapping[str, Facts]) -> int:
     """Generalised Jaccard similarity of an instance to what the others hold on average, in the library."""
-    others = [other for other in weights if other != instance]
+    others = cohort_weight - weight
     if not others:
         return ONE
-    library = {signature for signature, facts in aggregates.items() if facts["in_library"]}
-    own = reports.get(instance, {})
-    weight_of_others = sum(weights[other] for other in others)
     smaller = larger = Fraction(0)
-    for signature in set(own) | library:
-        held = Fraction(own[signature][1] if signature in own else 0)
-        average = Fraction(0)
-        if signature in library:
-            strengths = (
-                weights[other] * reports[other][signature][1]
-                for other in others
-                if signature in reports.get(other, {})
-            )
-            average = Fraction(sum(strengths), weight_of_others)
+    for signature in set(own) | set(library):
+        held = own[signature][1] if signature in own else 0
+        of_others = library[signature]["weighted_strength"] - weight * held if signature in library else 0
+        average = Fraction(of_others, others)
         smaller += min(held, average)
         larger += max(held, average)
     return half_up(ONE * smaller / larger) if larger else 0
 
 
 def instance_scores(
-    instance: str,
-    reports: Reports,
-    weights: Mapping[str, int],
+    own: Mapping[str, Row],
+    weight: int,
+    cohort_weight: int,
     participation: tuple[int, int],
-    aggregates: Mapping[str, Facts],
+    library: Mapping[str, Facts],
 ) -> Facts:
     """Return the scores of one instance."""
-    own = reports.get(instance, {})
-    library = {signature: facts for signature, facts in aggregates.items() if facts["in_library"]}
-    shared = [facts for signature, facts in library.items() if signature in own]
+    shared = [library[signature] for signature in own if signature in library]
     facts: Facts = {
-        "alignment": alignment(instance, reports, weights, aggregates),
+        "alignment": alignment(own, weight, cohort_weight, library),
         "coverage": share(sum(p["weight"] for p in shared), sum(p["weight"] for p in library.values())),
         "quality": mean([row[3] for row in own.values()]),
         "participation": share(*participation) if participation[1] else ONE,
@@ -262,20 +250,26 @@ def compute(
     for instance in weights:
         for signature, row in reports.get(instance, {}).items():
             holders.setdefault(signature, {})[instance] = row
+    cohort_organisations = {organisations[instance] for instance in weights}
     aggregates = {
-        signature: aggregate(rows, organisations, weights, configuration)
+        signature: aggregate(rows, organisations, weights, cohort_organisations, configuration)
         for signature, rows in sorted(holders.items())
     }
+    library = {signature: facts for signature, facts in aggregates.items() if facts["in_library"]}
+    whole = sum(weights.values())
     instances = {
-        instance: instance_scores(instance, reports, weights, participation.get(instance, (0, 0)), aggregates)
-        for instance in weights
+        instance: instance_scores(
+            reports.get(instance, {}), weight, whole, participation.get(instance, (0, 0)), library
+        )
+        for instance, weight in weights.items()
     }
-    library = [(facts["weight"], facts["emergence"]) for facts in aggregates.values() if facts["in_library"]]
     federation = federation_scores(
         list(weights.values()),
         [facts["unified"] for facts in instances.values()],
         [facts["alignment"] for facts in instances.values()],
-        half_up(weighted_mean(library)) if library else 0,
+        half_up(weighted_mean([(facts["weight"], facts["emergence"]) for facts in library.values()]))
+        if library
+        else 0,
     )
     judged = criteria(federation, configuration)
     return Result(
