@@ -171,7 +171,7 @@ def alignment(own: Mapping[str, Row], weight: int, cohort_weight: int, library: 
         return ONE
     smaller = larger = Fraction(0)
     for signature in set(own) | set(library):
-        held = own[signature][1] if signature in own else 0
+        held = Fraction(own[signature][1] if signature in own else 0)
         of_others = library[signature]["weighted_strength"] - weight * held if signature in library else 0
         average = Fraction(of_others, others)
         smaller += min(held, average)
