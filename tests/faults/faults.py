@@ -51,6 +51,8 @@ class Scene:
     load: Load
     observer: Observer
     topic_limits: dict[str, str]
+    #: One fault of the broker at a time.
+    broker_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,10 @@ class BrokerKilled(Fault):
     """The broker is killed, and started again on what it had written."""
 
     async def strike(self) -> None:
-        self.scene.broker.kill()
-        await asyncio.sleep(self.planned.duration_s)
-        await self.scene.broker.restart()
+        async with self.scene.broker_lock:
+            self.scene.broker.kill()
+            await asyncio.sleep(self.planned.duration_s)
+            await self.scene.broker.restart()
 
     def effective(self, evidence: Evidence) -> bool:
         errors = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed")

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.runtime.contract import DEADLINE_S, Member, message, new_topic, read, receive, unique, until
 from workers.runtime.kafka import KafkaBus
-from workers.runtime.kafka.connection import arguments
+from workers.runtime.kafka.connection import arguments, end
 from workers.runtime.kafka.decompression import MAX_BATCH_BYTES
 from workers.runtime.port import BusError, Corrupt, TopicPartition, Unavailable
 from workers.settings import Settings
@@ -65,6 +65,21 @@ async def test_a_broker_that_accepts_and_says_nothing_is_named_within_ten_second
 
         await bus.close()
         assert time.monotonic() - started < 10
+
+
+async def test_a_client_that_trips_over_what_it_was_sending_is_closed_all_the_same() -> None:
+    # Given a sender that dies of a batch that is gone, as aiokafka's does when it was to send it again
+    closed = []
+
+    async def sender() -> None:
+        raise KeyError("a batch")
+
+    async def client() -> None:
+        closed.append("client")
+
+    # When it is closed, then nobody hears of it, and what comes after it is closed too
+    await end(sender, client)
+    assert closed == ["client"]
 
 
 def test_without_an_address_there_is_no_bus() -> None:

@@ -192,7 +192,9 @@ async def end(*steps: Callable[[], Awaitable[object]]) -> None:
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await step()
-        except (TimeoutError, KafkaError, OSError, AssertionError):
+        # LookupError: a task of aiokafka that looks for the batch which it was to send again, and which we have
+        # given up.
+        except (TimeoutError, KafkaError, OSError, AssertionError, LookupError):
             continue
         except asyncio.CancelledError:
             # aiokafka lets the cancellation of its own tasks out; ours must pass.
