@@ -1,0 +1,73 @@
+"""A figure: one ratio with its goal, what it was computed from, and what holds it back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchmarks.measurement import Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    what: str
+    #: ``None``: printed for information.
+    goal: float | None
+    #: Whether the ratio may not be below or may not be above its goal.
+    sense: Literal["at least", "at most"]
+    ratio: Spread
+    #: What the ratio was computed from, with units in the names.
+    details: dict[str, Any] = field(default_factory=dict)
+    #: Why it is not better.
+    limit: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without one."""
+        if self.goal is None:
+            return None
+        return self.ratio.median >= self.goal if self.sense == "at least" else self.ratio.median <= self.goal
+
+    def document(self) -> dict[str, Any]:
+        """Return the figure as JSON."""
+        return {
+            "what": self.what,
+            "goal": self.goal,
+            "sense": self.sense,
+            "ratio": _rounded(self.ratio.median),
+            "low": _rounded(self.ratio.low),
+            "high": _rounded(self.ratio.high),
+            "met": self.met,
+            **{name: _rounded(value) for name, value in self.details.items()},
+            "limit": self.limit,
+        }
+
+
+def table(figures: Sequence[Figure]) -> list[str]:
+    """Return the figures as the lines of a Markdown table."""
+    lines = ["| | measured as a ratio | goal | ratio | spread | |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in figures:
+        sign = "≥" if one.sense == "at least" else "≤"
+        goal = "" if one.goal is None else f"{sign} {one.goal:g}"
+        verdict = {None: "", True: "met", False: "missed"}[one.met]
+        spread = f"{_short(one.ratio.low)} … {_short(one.ratio.high)}"
+        lines.append(
+            f"| {one.name} | {one.what} | {goal} | {_short(one.ratio.median)} | {spread} | {verdict} |"
+        )
+    return lines
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004

@@ -1,0 +1,28 @@
+"""How large the figures are measured: as the goals say, or small enough to check the harness in minutes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The options of a run; every one of them is an argument of the command, too."""
+
+    #: Reports of a pass from end to end (below 50,000 fixed tails distort) …
+    reports: int = 50_000
+    #: … of so many instances, with so many patterns each.
+    instances: int = 1_000
+    patterns: int = 100
+    #: Runs of each candidate, of which the first do not count.
+    repetitions: int = 5
+    warm_up: int = 1
+    #: Cells of one aggregation are instances x patterns of this federation.
+    large: int = 10_000
+    #: Distinct signatures of the pool from which patterns are drawn, the k-th with a chance of 1/k.
+    pool: int = 20_000
+    #: Partitions of every topic.
+    partitions: int = 6
+
+
+FULL = Sizes()
+
+QUICK = Sizes(reports=4_000, instances=500, repetitions=2, large=2_000, pool=20_000)
