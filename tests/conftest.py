@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from testcontainers.core.container import DockerContainer
 
-from flc.broker import PROBE_ID, VERSION, BrokerFailed, EmbeddedBroker
+from flc.broker import PROBE_ID, VERSION, BrokerFailed, EmbeddedBroker, free_port
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import Unavailable
 from workers.settings import Settings
@@ -67,9 +66,7 @@ class KafkaContainer(DockerContainer):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(f"apache/kafka:{VERSION}")
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
         properties = directory / "server.properties"
         properties.write_text(

@@ -1,13 +1,12 @@
 """A real browser for the tests: Debian's Chromium, driven by Playwright."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Browser, Page, async_playwright
+
+from tests.machine import installed
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 
@@ -15,21 +14,10 @@ AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 DEADLINE_MS = 30_000
 
 
-def chromium() -> str:
-    """Return the browser's path; skip without one, or fail where it has been installed (CI)."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        message = "no browser: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
-
-
 @asynccontextmanager
 async def browsing() -> AsyncIterator[Browser]:
     """Yield a running browser."""
-    path = chromium()
+    path = installed("chromium", "chromium", "chromium-browser", "google-chrome")
     async with async_playwright() as playwright:
         # In a container there is neither a sandbox for the browser nor much shared memory.
         browser = await playwright.chromium.launch(

@@ -37,6 +37,8 @@ async def ask(url: str, path: str, method: str = "GET", **headers: str) -> Answe
     reader, writer = await _request(url, path, method, {"Connection": "close", **_dashed(headers)})
     try:
         status, found = await _head(reader)
+        if found.get("transfer-encoding") == "chunked":
+            return Answer(status, found, b"".join([chunk async for chunk in _chunks(reader)]))
         return Answer(status, found, await reader.read())
     finally:
         writer.close()
@@ -78,11 +80,16 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     }
 
 
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while size := int(await reader.readline() or b"0", 16):
+        yield await reader.readexactly(size)
+        await reader.readline()
+
+
 async def _events(reader: asyncio.StreamReader) -> AsyncIterator[Happened]:
     pending = b""
-    while size := int(await reader.readline() or b"0", 16):
-        pending += await reader.readexactly(size)
-        await reader.readline()
+    async for chunk in _chunks(reader):
+        pending += chunk
         *whole, pending = pending.split(b"\n\n")
         for block in whole:
             fields = dict(line.split(": ", 1) for line in block.decode().split("\n"))

@@ -1,13 +1,13 @@
 """The page in a real browser: what changes without a reload, who can use it, and what it costs."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from flc.broker import free_port
 from flc.page.serving import page
 from tests.convergence.federation import new_settings
 from tests.observation.live import FlakyBus, synchronized, working
@@ -32,13 +32,6 @@ def settings(tmp_path: Path) -> Settings:
 async def bus(settings: Settings) -> AsyncIterator[FlakyBus]:
     async with working(settings) as bus:
         yield bus
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def test_a_round_appears_without_a_reload_soon_after_its_commit(

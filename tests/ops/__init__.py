@@ -1,0 +1,1 @@
+"""Tests of what an operator loads: alert rules, and the dashboard."""
