@@ -192,8 +192,7 @@ async def end(*steps: Callable[[], Awaitable[object]]) -> None:
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await step()
-        # LookupError: a task of aiokafka that looks for the batch which it was to send again, and which we have
-        # given up.
+        # LookupError: a task of aiokafka looks for the batch that it was to send again, which we gave up.
         except (TimeoutError, KafkaError, OSError, AssertionError, LookupError):
             continue
         except asyncio.CancelledError:
