@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aggregation
+from benchmarks import aggregation, metrics
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -21,7 +21,10 @@ from benchmarks.sizes import FULL, QUICK, Sizes
 DOCUMENTS = Path(__file__).parents[1] / "docs"
 
 #: What can be measured, in the order in which it is printed.
-IN_PROCESS: dict[str, Callable[[Sizes], list[Figure]]] = {"P3": aggregation.figures}
+IN_PROCESS: dict[str, Callable[[Sizes], list[Figure]]] = {
+    "P3": aggregation.figures,
+    "metrics": metrics.figures,
+}
 
 
 def options() -> argparse.Namespace:
