@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import controls, schedule, trial
+from tests.faults import controls, plan, schedule, trial
 from tests.faults.report import Report
 from workers.catalogue import WORKERS
 
@@ -20,7 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="trials, with the seeds from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, default=2.0, help="for how long faults strike in a trial")
-    parser.add_argument("--rate", type=float, default=trial.RATE, help="reports a second")
+    parser.add_argument("--rate", type=float, default=plan.RATE, help="reports a second")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is Markdown")
     parser.add_argument("--no-controls", action="store_true", help="leave the negative controls out")
     parser.add_argument("--keep", type=Path, help="where logs and data go, and stay")
@@ -30,15 +30,15 @@ def _arguments() -> argparse.Namespace:
 async def _run(arguments: argparse.Namespace, directory: Path) -> Report:
     outcomes, seconds = [], arguments.minutes * 60
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        faults = schedule.schedule(seed, seconds, list(WORKERS), trial.instances())
-        plan = trial.Plan(str(seed), seconds, faults, trial.APART, rate=arguments.rate)
+        faults = schedule.schedule(seed, seconds, list(WORKERS), plan.instances())
+        wanted = plan.Plan(str(seed), seconds, faults, plan.APART, rate=arguments.rate)
         place = directory / f"seed-{seed}"
         place.mkdir(parents=True)
-        outcome = await trial.run(plan, place)
+        outcome = await trial.run(wanted, place)
         _log.info("seed %d: %s after %.0f s", seed, "passed" if outcome.passed else "FAILED", outcome.took_s)
         outcomes.append(outcome)
-    wanted = () if arguments.no_controls else tuple(controls.CONTROLS)
-    return Report(seconds, outcomes, await controls.run(directory, wanted))
+    sabotages = () if arguments.no_controls else tuple(controls.CONTROLS)
+    return Report(seconds, outcomes, await controls.run(directory, sabotages))
 
 
 def main() -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.faults import trial
 from tests.faults.checks import Check
+from tests.faults.plan import Layout, Plan
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.schedule import COPIES, Kind, Planned
-from tests.faults.trial import Layout, Plan
 from workers.catalogue import WORKERS
 from workers.runtime.crash import CrashPoint
 

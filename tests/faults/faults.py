@@ -149,9 +149,9 @@ class Zombie(Fault):
         async with self.victim.lock:
             self.victim.order("stop", self.worker, CrashPoint.BEFORE_PUBLISH)
             self.seen = await until(lambda: self.victim.stopped, self.planned.duration_s)
-            if not self.seen:
-                self.victim.signal(signal.SIGSTOP)
-            await self._taken_over()
+            if self.seen:
+                await self._taken_over()
+            self.victim.order("spare", self.worker, CrashPoint.BEFORE_PUBLISH)
             self.victim.signal(signal.SIGCONT)
 
     async def _taken_over(self) -> None:

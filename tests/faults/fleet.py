@@ -137,10 +137,13 @@ class Victim:
         if found is not None:
             self.peak_bytes = max(self.peak_bytes, int(found[1]) * 1024)
 
-    async def accounts(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Return what the process says: (worker, topic) -> records read, and records settled."""
+    async def accounts(self) -> dict[tuple[str, str], tuple[int, int]] | None:
+        """Return what the process says: (worker, topic) -> records read, and settled. None: it is silent."""
         addresses = re.findall(r"http://[0-9.]+:[0-9]+", self.log.read_text(errors="replace"))
-        text = await asyncio.to_thread(_get, f"{addresses[-1]}/metrics")
+        try:
+            text = await asyncio.to_thread(_get, f"{addresses[-1]}/metrics")
+        except OSError:
+            return None
         counts: dict[tuple[str, str], list[int]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

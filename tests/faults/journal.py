@@ -50,3 +50,7 @@ class Journal:
             named = event in {"", entry.event} and worker in {"", entry.fields.get("worker")}
             if named and from_s <= entry.at_s <= to_s:
                 yield entry
+
+    def count(self, event: str, error: str = "") -> int:
+        """Return how many entries there are of an event, of an error."""
+        return sum(event == entry.event and error in {"", entry.error} for entry in self.entries)

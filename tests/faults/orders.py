@@ -1,6 +1,7 @@
 """Orders to a worker's process, given on its standard input: die here, stop there, be slow.
 
-``{action} {worker} {point}``: ``kill`` or ``stop`` the process when the worker next reaches a crash point.
+``{action} {worker} {point}``: ``kill`` or ``stop`` the process when the worker next reaches a crash point;
+``spare`` withdraws such an order.
 ``drag {worker} {seconds}``: take so long for each record; 0 ends it. A process whose input ends has lost the
 one who watches over it, and ends too.
 """
@@ -67,6 +68,8 @@ def _listen() -> None:
         action, worker, what = line.split()
         if action == "drag":
             _drags[worker] = float(what)
+        elif action == "spare":
+            _deaths.pop((worker, what), None)
         else:
             _deaths[worker, what] = _ACTIONS[action]
     os._exit(1)

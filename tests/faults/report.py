@@ -10,9 +10,9 @@ from typing import Any
 from flc.broker import VERSION
 from tests.faults.checks import NAMES
 from tests.faults.controls import CONTROLS, Control
+from tests.faults.outcome import Outcome
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.schedule import A_MINUTE, Kind, every_point, shown
-from tests.faults.trial import Outcome
 from workers.catalogue import WORKERS
 
 #: So many problems of a check are shown.

@@ -1,7 +1,7 @@
 """What strikes is settled by the seed alone, and everything gets its turn."""
 
+from tests.faults.plan import instances
 from tests.faults.schedule import A_MINUTE, Kind, every_point, schedule
-from tests.faults.trial import instances
 from workers.catalogue import WORKERS
 
 NAMES = list(WORKERS)

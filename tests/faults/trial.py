@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,26 @@ import orjson
 from convergence.audit import read_log, rules_of
 from convergence.replay.replay import Replay
 from flc.broker import EmbeddedBroker
-from schemas.convergence import ConvergenceUpdated, SynchronizationCompleted
 from schemas.reasons import Reason
-from schemas.reports import Admission
 from schemas.signing import public_key
 from schemas.topics import load
 from tests.deployments import OPERATOR
-from tests.faults import checks, states
-from tests.faults.checks import Accounts, Check, Replayed, Results
+from tests.faults import checks, outcome, states
+from tests.faults.checks import Accounts, Check, Replayed
 from tests.faults.faults import FAULTS, SESSION_MS, Evidence, Fault, Scene
 from tests.faults.fleet import Fleet, until
-from tests.faults.journal import Journal
-from tests.faults.load import FEDERATIONS, INSTANCES, Load
+from tests.faults.load import FEDERATIONS, Load
 from tests.faults.observer import Observer, digest
-from tests.faults.schedule import COPIES, Planned
+from tests.faults.outcome import Outcome
+from tests.faults.plan import Plan
 from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import TopicPartition
 from workers.settings import Settings
 
-#: Reports a second.
-RATE = 200.0
-
-#: Seconds of load before the first fault: what the throughput under faults is held against.
-CLEAN_S = 15.0
-
-#: Seconds that the workers get to start, and for what is left to do when all has healed.
-START_LIMIT_S, DRAIN_LIMIT_S = 120.0, 90.0
+#: Seconds that the workers get to start.
+START_LIMIT_S = 120.0
 
 #: The drain is over when everything was read and nothing came for so many seconds: deadlines are shorter.
 QUIET_S = 6.0
@@ -60,72 +51,6 @@ ENVIRONMENT = {
     "FLC_HTTP_PORT": "0",
     "FLC_RELEASE_THRESHOLD": "5",
 }
-
-Layout = Sequence[tuple[str, Sequence[str]]]
-
-#: Each worker in processes of its own.
-APART: Layout = [(f"{worker}-{copy}", [worker]) for worker in WORKERS for copy in range(COPIES)]
-
-#: Two processes with all workers each.
-TOGETHER: Layout = [(f"all-{copy}", list(WORKERS)) for copy in range(COPIES)]
-
-
-def instances() -> list[str]:
-    """Return the instances of the load, with their federations."""
-    return [f"{federation}/i{number:02}" for federation in FEDERATIONS for number in range(INSTANCES)]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a trial is made of; ``seconds``: for how long faults may strike."""
-
-    seed: str
-    seconds: float
-    faults: Sequence[Planned]
-    layout: Layout
-    rate: float = RATE
-    clean_s: float = CLEAN_S
-    sabotage: str = ""
-    drain_limit_s: float = DRAIN_LIMIT_S
-
-
-@dataclass(frozen=True)
-class Struck:
-    """A fault that struck: what became of it."""
-
-    planned: Planned
-    effective: bool
-    #: Seconds from its end until every federation had a result again; None: never.
-    recovery_s: float | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial came to."""
-
-    plan: Plan
-    checks: Sequence[Check]
-    struck: Sequence[Struck]
-    results: Results
-    #: Reports by outcome, results by kind, bad records by reason.
-    admissions: Mapping[str, int]
-    rounds: Mapping[str, int]
-    bad: Mapping[Reason, int]
-    sent: int
-    resent: int
-    #: Reports answered in a second, before and while faults struck.
-    clean_rate: float
-    faulted_rate: float
-    rebalances: int
-    fenced: int
-    failed_tasks: int
-    peak_bytes: Mapping[str, int]
-    took_s: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether no check found anything."""
-        return not any(check.problems for check in self.checks)
 
 
 async def run(plan: Plan, directory: Path) -> Outcome:
@@ -217,8 +142,29 @@ class _Trial:
             codes = await self._fleet.end()
             for name, code in codes.items():
                 position.equal(f"the end of {name}", code, 0)
-        judged = await self._judge(position, accounts)
-        return self._outcome(judged, started_s, (began_s, struck_s, healed_s))
+        replayed, found = await self._judge(position, accounts)
+        evidence = Evidence(
+            self._fleet.journal(),
+            {place for place, reason in replayed.letters.items() if reason is Reason.REVOKED_KEY},
+        )
+        return Outcome(
+            plan=self._plan,
+            checks=found,
+            struck=list(outcome.struck(self._faults, evidence, replayed)),
+            results=checks.results(replayed.findings),
+            admissions=outcome.admissions(replayed),
+            rounds=outcome.rounds(replayed),
+            bad=self._load.bad,
+            sent=sum(self._load.sent.values()),
+            resent=self._load.resent,
+            clean_rate=outcome.rate(replayed, began_s, struck_s),
+            faulted_rate=outcome.rate(replayed, struck_s, healed_s),
+            rebalances=evidence.journal.count("group.assigned"),
+            fenced=evidence.journal.count("task.failed", "Fenced"),
+            failed_tasks=evidence.journal.count("task.failed"),
+            peak_bytes={name: victim.peak_bytes for name, victim in self._fleet.victims.items()},
+            took_s=time.time() - started_s,
+        )
 
     async def _declare(self) -> None:
         changelogs = [self._topics.changelog(name, inputs) for name, inputs in self._inputs.items()]
@@ -280,12 +226,14 @@ class _Trial:
                         late.append(f"committed by {worker}: {topic}/{number} at {committed}")
         return late
 
-    async def _accounts(self) -> dict[str, Accounts]:
+    async def _accounts(self) -> dict[str, Accounts | None]:
         return {
             victim.name: await victim.accounts() for victim in self._fleet.victims.values() if victim.runs
         }
 
-    async def _judge(self, position: Check, accounts: Mapping[str, Accounts]) -> tuple[Replayed, list[Check]]:
+    async def _judge(
+        self, position: Check, accounts: Mapping[str, Accounts | None]
+    ) -> tuple[Replayed, list[Check]]:
         log = replace(await read_log(self._bus), settled_ms=ALL_SETTLED_MS)
         replay = Replay(log, rules_of(self._settings))
         replayed = await asyncio.to_thread(lambda: Replayed(log, replay, list(replay.findings())))
@@ -304,66 +252,6 @@ class _Trial:
             position,
             state,
         ]
-
-    def _outcome(
-        self,
-        judged: tuple[Replayed, list[Check]],
-        started_s: float,
-        moments: tuple[float, float, float],
-    ) -> Outcome:
-        replayed, found = judged
-        journal = self._fleet.journal()
-        revoked = {place for place, reason in replayed.letters.items() if reason is Reason.REVOKED_KEY}
-        evidence = Evidence(journal, revoked)
-        began_s, struck_s, healed_s = moments
-        admissions = list(checks.events(replayed.log, Admission))
-        ends = list(checks.events(replayed.log, ConvergenceUpdated, SynchronizationCompleted))
-
-        def rate(from_s: float, to_s: float) -> float:
-            count = sum(from_s <= one.record.append_ms / 1000 < to_s for one in admissions)
-            return count / (to_s - from_s)
-
-        return Outcome(
-            plan=self._plan,
-            checks=found,
-            struck=[
-                Struck(
-                    fault.planned,
-                    fault.effective(evidence),
-                    _recovery(fault.healed_s, [(one.event.federation, one.record.append_ms) for one in ends]),
-                )
-                for fault in self._faults
-            ],
-            results=checks.results(replayed.findings),
-            admissions=Counter(one.event.outcome.partition(":")[0] for one in admissions),
-            rounds=Counter(one.event.kind.value for one in ends),
-            bad=self._load.bad,
-            sent=sum(self._load.sent.values()),
-            resent=self._load.resent,
-            clean_rate=rate(began_s, struck_s),
-            faulted_rate=rate(struck_s, healed_s),
-            rebalances=_count(journal, "group.assigned"),
-            fenced=_count(journal, "task.failed", "Fenced"),
-            failed_tasks=_count(journal, "task.failed"),
-            peak_bytes={name: victim.peak_bytes for name, victim in self._fleet.victims.items()},
-            took_s=time.time() - started_s,
-        )
-
-
-def _count(journal: Journal, event: str, error: str = "") -> int:
-    return sum(error in {"", entry.error} for entry in journal.during(0, 1 << 40, event))
-
-
-def _recovery(healed_s: float, results: Sequence[tuple[str, int]]) -> float | None:
-    """Return the seconds until the last of the federations had a result again."""
-    following = [
-        min(
-            (at_ms / 1000 - healed_s for of, at_ms in results if of == each and at_ms / 1000 > healed_s),
-            default=None,
-        )
-        for each in FEDERATIONS
-    ]
-    return None if None in following else max(one for one in following if one is not None)
 
 
 @asynccontextmanager
