@@ -202,8 +202,11 @@ class Collection(OneByOne[CollectionState]):
             deadline_ms=deadline_ms,
         )
         step.emits.append(emit(self.context, announced, federation, f"{round_id}/announced", now_ms))
+        # Everybody reports now: an update at once would get in its way. One that waits is not put off.
+        pause_ms = 0 if rounds.update_due else self.settings.update_interval_ms
         return state.change(
             federation,
+            update_not_before_ms=max(rounds.update_not_before_ms, now_ms + pause_ms),
             synchronizations=number,
             synchronization_opened_ms=now_ms,
             deadline_ms=deadline_ms,

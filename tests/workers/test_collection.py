@@ -317,14 +317,30 @@ def test_below_the_quorum_it_is_abandoned_and_the_next_one_may_open() -> None:
     assert [each.commands for each in collected(line)] == [("second",)]
 
 
-def test_a_synchronization_and_an_update_may_overlap() -> None:
-    line = line_of("alpha", "beta")
+def test_a_synchronization_and_an_update_may_overlap_but_the_update_waits_for_the_interval() -> None:
+    line = line_of("alpha", "beta", update_interval_ms=500)
     line.ask("please")
     line.run()
+    opened_ms = line.now_ms
     line.report("alpha", shared_rows(), 2)
-    line.run()
+    line.wait(499)
+    assert covers(line)[-1] != ("alpha", 2, "included")
+    line.wait(1)
     assert covers(line)[-1] == ("alpha", 2, "included")
+    assert line.events(ConvergenceUpdated)[-1].opened_at == opened_ms + 500
     assert collected(line) == []
+
+
+def test_an_update_that_waits_is_not_put_off_by_a_synchronization() -> None:
+    line = Line(update_interval_ms=500)
+    for sequence in (1, 2):
+        line.report("alpha", shared_rows(), sequence)
+        line.run()
+    line.wait(300)
+    line.ask("please")
+    line.wait(200)
+    assert covers(line)[-1] == ("alpha", 2, "included")
+    assert line.events(ConvergenceUpdated)[-1].opened_at == NOW_MS + 500
 
 
 # --- requests
