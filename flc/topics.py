@@ -29,7 +29,12 @@ Environment = Annotated[
 ]
 Partitions = Annotated[
     int | None,
-    typer.Option("--partitions", min=1, help="Partitions of every topic, instead of what is declared."),
+    typer.Option(
+        "--partitions",
+        envvar="FLC_PARTITIONS",
+        min=1,
+        help="Partitions of every topic, instead of what is declared.",
+    ),
 ]
 
 
