@@ -8,12 +8,13 @@ Every size is an option too. ``--write`` keeps the result in ``docs/benchmarks.j
 import argparse
 import asyncio
 import dataclasses
+import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aggregation, metrics
+from benchmarks import aggregation, end_to_end, metrics
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -21,7 +22,8 @@ from benchmarks.sizes import FULL, QUICK, Sizes
 DOCUMENTS = Path(__file__).parents[1] / "docs"
 
 #: What can be measured, in the order in which it is printed.
-IN_PROCESS: dict[str, Callable[[Sizes], list[Figure]]] = {
+MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] = {
+    "P1": end_to_end.figures,
     "P3": aggregation.figures,
     "metrics": metrics.figures,
 }
@@ -30,14 +32,14 @@ IN_PROCESS: dict[str, Callable[[Sizes], list[Figure]]] = {
 def options() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("figures", nargs="*", help=f"some of {', '.join(IN_PROCESS)}; all without a name")
+    parser.add_argument("figures", nargs="*", help=f"some of {', '.join(MEASURES)}; all without a name")
     parser.add_argument("--quick", action="store_true", help="small sizes: some minutes, and rough")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--write", action="store_true", help="keep the result in docs/")
     for field in dataclasses.fields(Sizes):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
     chosen = parser.parse_args()
-    if unknown := set(chosen.figures) - set(IN_PROCESS):
+    if unknown := set(chosen.figures) - set(MEASURES):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     return chosen
 
@@ -53,10 +55,11 @@ def sizes(chosen: argparse.Namespace) -> Sizes:
 async def measured(names: Sequence[str], of: Sizes) -> list[Figure]:
     """Return the figures, telling on the error output what is being measured."""
     found: list[Figure] = []
-    for name, figures in IN_PROCESS.items():
+    for name, figures in MEASURES.items():
         if not names or name in names:
             print(f"measuring {name} …", file=sys.stderr)
-            found += figures(of)
+            several = figures(of)
+            found += await several if inspect.isawaitable(several) else several
     return found
 
 

@@ -1,23 +1,21 @@
 """The figures: how long an answer takes and how much goes through, on an Apache Kafka on loopback.
 
-    uv run python benchmarks/latency.py [publish] [synchronization] [throughput]
+    uv run python -m benchmarks.latency [publish] [synchronization] [throughput]
 
 It starts a broker of its own, unless KAFKA_BOOTSTRAP_SERVERS names one, and one process per worker.
 """
 
 import asyncio
-import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from random import Random
 
 from nacl.signing import SigningKey
 
+from benchmarks.system import System, system
 from convergence.audit import audit
 from convergence.deployment import Deployment
 from convergence.keys import FederationKey, Keys
@@ -25,15 +23,11 @@ from convergence.outbound import Sender, report
 from convergence.patterns import Pattern
 from convergence.replay.replay import subject_of
 from convergence.topics import partition_counts
-from flc import topics
-from flc.broker import EmbeddedBroker
-from flc.connection import connected
 from schemas import signing
 from schemas.convergence import SynchronizationCompleted
 from schemas.instances import InstanceRegistered, PublicKey
 from schemas.reports import Admission, PatternReport
 from workers.catalogue import WORKERS
-from workers.runtime import topology
 from workers.runtime.port import Bus, Message, TopicPartition
 from workers.settings import Settings
 
@@ -65,49 +59,6 @@ def patterns(instance: int) -> list[Pattern]:
     ]
 
 
-@asynccontextmanager
-async def system() -> AsyncIterator[tuple[Bus, Settings]]:
-    """Yield a bus with every worker running on it, each in a process of its own."""
-    async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flc-benchmark-")))
-        address = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-        if address is None:
-            broker = EmbeddedBroker()
-            address = await broker.start(directory / "broker")
-            stack.callback(broker.stop)
-        settings = Settings(
-            bootstrap_servers=address,
-            enrolment="open",
-            federation=f"benchmark-{time.time_ns()}",
-            keys_directory=directory / "keys",
-        )
-        Keys(settings.keys_directory).new_federation(settings.federation)
-        bus = await stack.enter_async_context(connected(settings))
-        await topology.apply(bus, await topics.planned(bus, topics.declared()))
-        environment = {
-            **os.environ,
-            "KAFKA_BOOTSTRAP_SERVERS": address,
-            "FLC_ENROLMENT": "open",
-            "FLC_HTTP_PORT": "0",
-            "FLC_LOG_LEVEL": "error",
-        }
-        command = [sys.executable, "-c", "from flc.main import main; main()", "worker", "run"]
-        for name in WORKERS:
-            process = await asyncio.create_subprocess_exec(
-                *command, name, env=environment, stderr=asyncio.subprocess.DEVNULL
-            )
-            stack.push_async_callback(process.wait)
-            stack.callback(process.terminate)
-        yield bus, settings
-
-
-def _federation(settings: Settings, name: str) -> Settings:
-    """Return the settings of a federation of its own: the instances of another would be awaited."""
-    own = settings.model_copy(update={"federation": f"{settings.federation}-{name}"})
-    Keys(own.keys_directory).new_federation(own.federation)
-    return own
-
-
 def print_times(what: str, seconds: list[float]) -> None:
     """Print the median and the 99th percentile in ms."""
     ordered = sorted(seconds)
@@ -115,29 +66,30 @@ def print_times(what: str, seconds: list[float]) -> None:
     print(f"{what}: p50 {statistics.median(ordered) * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, n={len(ordered)}")
 
 
-async def publish(bus: Bus, settings: Settings) -> None:
+async def publish(on: System) -> None:
     """From a publish of 100 patterns to the update that covers it, nothing else going on."""
-    async with Deployment(bus, settings, "lone", "acme") as deployment:
+    async with Deployment(on.bus, on.settings, "lone", "acme") as deployment:
         held = patterns(0)
         for _ in range(WARM_UP):
             await deployment.publish(held, timeout_s=60)
         times = []
         for _ in range(PUBLISHES):
             # Idle means: no update ran lately. The next one waits for four times as long as the last took.
-            await asyncio.sleep(2 * settings.update_interval_ms / 1_000)
+            await asyncio.sleep(2 * on.settings.update_interval_ms / 1_000)
             began = time.perf_counter()
             await deployment.publish(held)
             times.append(time.perf_counter() - began)
     print_times(f"publish of {PATTERNS} patterns to covering update, idle", times)
 
 
-async def synchronization(bus: Bus, settings: Settings) -> None:
+async def synchronization(on: System) -> None:
     """From the command to SynchronizationCompleted, with everybody answering."""
     for count in (10, 100):
-        own = _federation(settings, f"{count}")
+        own = on.federation(f"{count}")
         async with AsyncExitStack() as stack:
             deployments = [
-                await stack.enter_async_context(Deployment(bus, own, f"i{i}", f"o{i}")) for i in range(count)
+                await stack.enter_async_context(Deployment(on.bus, own, f"i{i}", f"o{i}"))
+                for i in range(count)
             ]
             await asyncio.gather(*(d.publish(patterns(i), 120) for i, d in enumerate(deployments)))
             for _ in range(WARM_UP):
@@ -152,19 +104,20 @@ async def synchronization(bus: Bus, settings: Settings) -> None:
         print_times(f"synchronization of {count} instances x {PATTERNS} patterns", times)
 
 
-async def throughput(bus: Bus, settings: Settings) -> None:
+async def throughput(on: System) -> None:
     """From the first publish of 1,000 instances to their last admission; then a round, which is audited."""
-    rates = [await _pass(bus, _federation(settings, f"many-{number}")) for number in range(WARM_UP + PASSES)]
+    rates = [await _pass(on.bus, on.federation(f"many-{number}")) for number in range(WARM_UP + PASSES)]
     # The first passes are those of a Java runtime that still compiles.
     print(
         f"{MANY} instances x {PATTERNS} patterns to admission, signatures/s: "
         f"p50 {statistics.median(rates[WARM_UP:]):,.0f}, passes {', '.join(f'{rate:,.0f}' for rate in rates)}"
     )
-    own = settings.model_copy(update={"federation": f"{settings.federation}-many-{WARM_UP + PASSES - 1}"})
-    async with Deployment(bus, own, "asker", "asker", answers=False) as deployment:
+    name = f"{on.settings.federation}-many-{WARM_UP + PASSES - 1}"
+    own = on.settings.model_copy(update={"federation": name})
+    async with Deployment(on.bus, own, "asker", "asker", answers=False) as deployment:
         event = await deployment.request_synchronization(timeout_s=120)
     (finding,) = [
-        one for one in await audit(bus, own, event.round_id) if one.subject == subject_of(event.round_id)
+        one for one in await audit(on.bus, own, event.round_id) if one.subject == subject_of(event.round_id)
     ]
     print(
         f"the round behind it: {type(event).__name__}, {getattr(event, 'instances_synced', 0)} instances; "
@@ -223,9 +176,11 @@ async def _send(send: Callable[[list[Message]], Awaitable[object]], messages: li
 async def main(chosen: list[str]) -> None:
     """Measure what is chosen, or everything."""
     measures = {"publish": publish, "synchronization": synchronization, "throughput": throughput}
-    async with system() as (bus, settings):
+    async with system() as on:
+        for worker in WORKERS:
+            await on.start(worker)
         for name in chosen or list(measures):
-            await measures[name](bus, settings)
+            await measures[name](on)
 
 
 if __name__ == "__main__":
