@@ -1,0 +1,1 @@
+"""Tests of what is deployed to Kubernetes, without a cluster."""
