@@ -154,6 +154,8 @@ class Health(OneByOne[HealthState]):
         registration, before = self._known(state, event.federation, event.instance_id)
         if registration is None or before is None:
             return Outcome.STALE  # the instance has left since its report was judged
+        if event.registration_offset < registration.since_offset:
+            return Outcome.STALE  # … and come back: what the report brought was removed when it left
         if event.position.offset <= before.report_offset:
             return Outcome.DUPLICATE
         after = replace(before, report_offset=event.position.offset)

@@ -22,6 +22,8 @@ class Registration(Facts):
     registered: InstanceRegistered
     #: Of the registration's record in its partition of flc.instances.v1.
     offset: Count
+    #: Of the registration with which the instance came, or came back: what an earlier one judged is gone.
+    since_offset: Count
     #: The highest enrolment seen.
     enrolment: Count
     #: The instance left: its keys sign nothing any more but, in open enrolment, its return.
@@ -96,7 +98,12 @@ def register(table: Table[Registration], record: Record, context: Context) -> Ch
         reason = None
         if stored is None and not _is_operator(event.federation, opened.key_id, context):
             reason = inbound.registered_key(event.public_keys, opened.key_id, record.append_ms)
-        after = Registration(registered=event, offset=record.offset, enrolment=event.enrolment)
+        after = Registration(
+            registered=event,
+            offset=record.offset,
+            since_offset=record.offset if stored is None or stored.deregistered else stored.since_offset,
+            enrolment=event.enrolment,
+        )
     else:
         reason = Reason.UNKNOWN_INSTANCE if stored is None else None
         if stored is not None:

@@ -1,5 +1,7 @@
 """Who lives, how reliably, and what a blind observer must not say."""
 
+from dataclasses import replace
+
 import pytest
 
 from schemas import cloudevents
@@ -66,6 +68,7 @@ def admission(
     rows: tuple[int, int] = (10, 10),
     rejected: dict[RowReason, int] | None = None,
     offset: int | None = None,
+    judged_by: int = 0,
 ) -> Record:
     event = Admission(
         federation=instance.federation,
@@ -78,7 +81,7 @@ def admission(
         position=Position(
             topic="flc.reports.v1", partition=0, offset=next(REPORT_OFFSET) if offset is None else offset
         ),
-        registration_offset=0,
+        registration_offset=judged_by,
     )
     key = f"{instance.federation}/{instance.name}".encode()
     headers = cloudevents.headers("1", "Admission", "/flc/privacy/0", at_ms)
@@ -327,6 +330,24 @@ def test_a_deregistered_instance_leaves_a_tombstone_and_silence() -> None:
     watch.wait(400_000)
     watch.take(admission(alpha, watch.now_ms))
     assert watch.published == before
+
+
+def test_a_report_that_was_judged_before_an_instance_left_does_not_count_after_its_return() -> None:
+    alpha = Instance()
+    watch = Watch(alpha)
+    watch.take(alpha.deregistered(2), replace(alpha.registered(3), offset=2))
+    watch.take(admission(alpha, NOW_MS, judged_by=0))
+    assert watch.of(alpha).admitted is None
+    watch.take(admission(alpha, NOW_MS, sequence=NOW_MS + 1, judged_by=2))
+    assert watch.of(alpha).admitted is not None
+
+
+def test_a_report_that_was_judged_before_a_rotation_counts() -> None:
+    alpha = Instance()
+    watch = Watch(alpha)
+    watch.take(replace(alpha.registered(2), offset=1))
+    watch.take(admission(alpha, NOW_MS, judged_by=0))
+    assert watch.of(alpha).admitted is not None
 
 
 def test_a_new_registration_publishes_the_new_keys_and_keeps_the_life() -> None:
