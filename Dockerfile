@@ -4,14 +4,14 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PROJECT_ENVIRONMENT=/opt/flc
 WORKDIR /source
 # The dependencies first: a layer that stays while only our code changes.
 COPY pyproject.toml ./
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --no-dev --no-install-project
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --no-dev --extra tracing --no-install-project
 COPY README.md topics.yaml ./
 COPY schemas schemas
 COPY learning learning
 COPY workers workers
 COPY convergence convergence
 COPY flc flc
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --no-dev --no-editable
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --no-dev --extra tracing --no-editable
 
 FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 10001 flc

@@ -1,8 +1,8 @@
 """``flc worker``: run workers until SIGTERM, list them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Annotated
 
 import structlog
@@ -16,9 +16,11 @@ from flc.topics import Environment, Partitions, declared
 from schemas.topics import Topics
 from workers.catalogue import WORKERS
 from workers.runtime import http, logs
+from workers.runtime.failures import Misconfigured
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import Bus
 from workers.runtime.supervisor import Process
+from workers.runtime.tracing import OFF, Tracing
 from workers.settings import Settings
 
 app = noun()
@@ -73,8 +75,9 @@ async def serving(
 
     Raises Misconfigured, and PortTaken.
     """
-    process = Process(bus, [WORKERS[name] for name in names], settings, topics=topics)
     async with AsyncExitStack() as stack:
+        tracing = stack.enter_context(tracer(settings))
+        process = Process(bus, [WORKERS[name] for name in names], settings, topics=topics, tracing=tracing)
         application = http.application(process)
         try:
             port = await stack.enter_async_context(
@@ -84,6 +87,23 @@ async def serving(
             raise PortTaken(settings.http_host, settings.http_port) from error
         await stack.enter_async_context(process)
         yield process, f"http://{settings.http_host}:{port}"
+
+
+@contextmanager
+def tracer(settings: Settings) -> Iterator[Tracing]:
+    """Yield where spans go, if they are wanted; sends the last ones at the end. Raises Misconfigured."""
+    if not settings.tracing:
+        yield OFF
+        return
+    try:
+        from workers.runtime import spans  # noqa: PLC0415  (an optional extra)
+    except ModuleNotFoundError as error:
+        raise Misconfigured("FLC_TRACING takes an extra: uv run --extra tracing flc worker run …") from error
+    tracing = spans.exporting(settings.transactional_id_prefix)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 @app.command("list")

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
         default=None, description="Who opens the page must know it; needed to listen beyond this machine."
     )
     page_token_file: Path | None = Field(default=None, description="Holds the page token, instead.")
+    tracing: bool = Field(
+        default=False, description="Tell spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     dead_letter_key: SecretStr = Field(
         default=SecretStr("flc"), description="Key of the hash by which dead letters name a payload."

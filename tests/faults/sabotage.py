@@ -116,10 +116,10 @@ def trust_dirty_state() -> None:
     kept: dict[tuple[str, int], Restored] = {}
     commit, restore = Tenure._commit, Task._restore
 
-    async def merged(self: Tenure, records: Sequence[Record], step: Step) -> None:
+    async def merged(self: Tenure, records: Sequence[Record], step: Step, took_s: float = 0.0) -> None:
         self.position = self._after(records)
         kept[self._worker.name, self._partition] = Restored(self._state, self.position, self._sizes)
-        await commit(self, (), step)
+        await commit(self, (), step, took_s)
 
     async def trusting(self: Task) -> Restored:
         return kept.get((self.worker.name, self.partition)) or await restore(self)

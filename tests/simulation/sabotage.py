@@ -20,9 +20,9 @@ def state_merged_before_the_commit() -> Iterator[None]:
     kept: dict[Worker[State], Restored] = {}
     commit, restore = Tenure._commit, Task._restore
 
-    async def keep(tenure: Tenure, records: Sequence[Record], step: Step) -> None:
+    async def keep(tenure: Tenure, records: Sequence[Record], step: Step, took_s: float = 0.0) -> None:
         try:
-            await commit(tenure, records, step)
+            await commit(tenure, records, step, took_s)
         except Exception:
             position = tenure._after(records).flush(0)
             kept[tenure._worker] = Restored(tenure._state, position, tenure._sizes)

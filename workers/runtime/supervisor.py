@@ -25,6 +25,7 @@ from workers.runtime.lifecycle import TaskState
 from workers.runtime.metrics import Metrics
 from workers.runtime.port import Bus, BusError, TopicDescription
 from workers.runtime.surroundings import Surroundings
+from workers.runtime.tracing import OFF, Tracing
 from workers.settings import Settings
 
 log = structlog.get_logger("flc.process")
@@ -59,6 +60,7 @@ class Process:
         topics: Topics | None = None,
         clock: Clock | None = None,
         crash: Crash | None = None,
+        tracing: Tracing = OFF,
         forgetful: bool = False,
     ) -> None:
         keep_s = 0.0 if forgetful else settings.report_max_age_s + settings.audit_window_s
@@ -70,6 +72,7 @@ class Process:
         self._topics = topics or load()
         self._clock = clock or SystemClock()
         self._crash = crash or Crash.from_environment()
+        self._tracing = tracing
         self._dispatchers: list[Dispatcher] = []
         self._runs: list[asyncio.Task[None]] = []
         self._connected = False
@@ -153,6 +156,7 @@ class Process:
                 metrics=self.metrics,
                 crash=self._crash,
                 feed=dispatcher,
+                tracing=self._tracing,
                 changelog=self._topics.changelog(kind.name, kind.inputs).name,
                 transactional_id_prefix=settings.transactional_id_prefix,
                 # One paused writer holds everybody's last stable offset for as long as its transaction lives.

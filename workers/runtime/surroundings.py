@@ -8,6 +8,7 @@ from workers.runtime.clock import Clock
 from workers.runtime.crash import Crash
 from workers.runtime.metrics import Metrics
 from workers.runtime.port import Bus, TopicPartition
+from workers.runtime.tracing import Tracing
 
 
 class Feed(Protocol):
@@ -35,6 +36,7 @@ class Surroundings:
     metrics: Metrics
     crash: Crash
     feed: Feed
+    tracing: Tracing
     #: Topic of the worker's changelog.
     changelog: str
     transactional_id_prefix: str

@@ -159,7 +159,7 @@ class Tenure:
         else:
             step = self._worker.step(self._state, records)
         if step.emits or self._ahead + len(records) >= BATCH_RECORDS or self._silent_too_long():
-            await self._commit(records, step)
+            await self._commit(records, step, self._clock.monotonic() - started)
         else:
             self._keep_silent(records, step)
         metrics, name = self._around.metrics, self._worker.name
@@ -243,8 +243,8 @@ class Tenure:
         deadline = self._flush_deadline()
         return deadline is not None and self._time.now_ms() >= deadline
 
-    async def _commit(self, records: Sequence[Record], step: Step) -> None:
-        """Make a step happen: all of it, or none.
+    async def _commit(self, records: Sequence[Record], step: Step, took_s: float = 0.0) -> None:
+        """Make a step happen, which took so long so far: all of it, or none.
 
         1. Outputs and dead letters, the changed state, the position: in one transaction.
         2. Only when that has returned is the state what the changelog says, and the step counted.
@@ -259,9 +259,13 @@ class Tenure:
             position = position.flush(now_ms)
         changelog = [*changes, (POSITION_KEY, position.encode())]
         source = f"/flc/{self._worker.name}/{self._partition}"
-        messages = [encode(emit, source) for emit in step.emits]
-        messages += [Message(self._around.changelog, self._partition, key, value) for key, value in changelog]
-        sent = await self._transact(messages, publishing=bool(step.emits))
+        tracing, worker = self._around.tracing, self._worker.name
+        with tracing.hop(worker, self._partition, records, step.emits, took_s) as hop:
+            messages = [encode(emit, source, hop.headers(emit)) for emit in step.emits]
+            messages += [
+                Message(self._around.changelog, self._partition, key, value) for key, value in changelog
+            ]
+            sent = await self._transact(messages, publishing=bool(step.emits))
         if step.emits:
             self._reached(CrashPoint.AFTER_COMMIT)
         self._time.saw(max(one.append_ms for one in sent))
