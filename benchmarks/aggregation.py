@@ -53,8 +53,8 @@ def scored(cells: Cells, members: Members) -> Scores:
     return score(partial(cells, members, aggregates), members, [(0, 0)] * len(members))
 
 
-def records(population: Population) -> list[bytes]:
-    """Return the cells as contributions to one bucket."""
+def records(population: Population, buckets: int) -> list[tuple[int, bytes]]:
+    """Return the cells as contributions, each with its bucket."""
     encoded = []
     for first in range(0, population.instances, REPORTS_A_RECORD):
         rows = population.rows[first : first + REPORTS_A_RECORD]
@@ -63,21 +63,21 @@ def records(population: Population) -> list[bytes]:
             for number in range(first, first + len(rows))
         ]
         entry = np.repeat(np.arange(len(rows)), population.patterns)
-        parts = contributions("benchmark", entries, rows.reshape(-1), entry, WORDS, bucket_count=1)
-        encoded += [event.encode() for _, event in parts]
+        parts = contributions("benchmark", entries, rows.reshape(-1), entry, WORDS, bucket_count=buckets)
+        encoded += [(bucket, event.encode()) for bucket, event in parts]
     return encoded
 
 
-def decoded(values: list[bytes], member: np.ndarray) -> Cells:
+def decoded(values: list[tuple[int, bytes]], member: np.ndarray) -> Cells:
     """Return the cells of contributions."""
-    rows = [decode(Contribution.model_validate_json(value)) for value in values]
+    rows = [decode(Contribution.model_validate_json(value)) for _, value in values]
     return Cells(member, np.concatenate(rows).astype(ROW, copy=False), WORDS)
 
 
 def figures(sizes: Sizes) -> list[Figure]:
     """Measure; the ratios are of CPU seconds, which a busy machine disturbs least."""
     population = Population(sizes.large, sizes.patterns, sizes.pool)
-    cells, members, values = population.cells(), population.members(), records(population)
+    cells, members, values = population.cells(), population.members(), records(population, 1)
     few = Population(sizes.large // SHARE_OF_DICTIONARIES, sizes.patterns, sizes.pool)
     dictionaries = straightforward.held(few.cells())
     few_members = few.members()
