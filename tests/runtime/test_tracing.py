@@ -173,6 +173,19 @@ def header(record: Record) -> bytes:
     return dict(record.headers)[TRACEPARENT]
 
 
+async def test_where_opentelemetry_is_disabled_nothing_is_told_and_everything_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    telling, world = Told(), World()
+    async with traced(world, telling):
+        world.say(1)
+        await told(world, 1)
+    (published,) = world.log.records(TopicPartition(SUMS, 0))
+    assert TRACEPARENT not in dict(published.headers)
+    assert telling.spans == ()
+
+
 async def test_off_writes_no_header() -> None:
     world = World()
     async with world.running():

@@ -62,12 +62,14 @@ class SpanHop:
     """The spans of one step: one for each round that it publishes something of, or one for all."""
 
     def __init__(self, spans: dict[str | None, Span]) -> None:
-        self._spans = spans
         self._traceparents: dict[str | None, Headers] = {}
         for round_id, span in spans.items():
             carrier: dict[str, str] = {}
             _W3C.inject(carrier, set_span_in_context(span))
-            self._traceparents[round_id] = ((TRACEPARENT, carrier[TRACEPARENT].encode()),)
+            # Nothing, where OTEL_SDK_DISABLED has the last word.
+            self._traceparents[round_id] = tuple(
+                (name, value.encode()) for name, value in carrier.items() if name == TRACEPARENT
+            )
 
     def headers(self, emit: Emit) -> Headers:
         """Return the traceparent of the emit's round; what is of no round goes with the step's first."""
