@@ -6,6 +6,7 @@ straight to the bucket's partition of the knowledge, so that nobody ever carries
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -50,16 +51,38 @@ class Aggregation(OneByOne[AggregationState]):
 
         Raises OutsideWindowError.
         """
+        outcome, barrier = self._keep(state, record)
+        if barrier is not None:
+            self._answer(state, *barrier, record.append_ms, step)
+        return outcome
+
+    def again(self, state: AggregationState, records: Sequence[Record]) -> None:
+        """Fold what was answered before: of an update nothing is left but the cut."""
+        for record in records:
+            with suppress(Malformed):
+                _, barrier = self._keep(state, record)
+                if barrier is None:
+                    continue
+                if barrier[0].kind is RoundKind.UPDATE:
+                    _cut(state, *barrier)
+                else:
+                    self._answer(state, *barrier, record.append_ms, Step())
+
+    def _keep(
+        self, state: AggregationState, record: Record
+    ) -> tuple[Outcome, tuple[RoundBarrier, BarrierInstances] | None]:
+        """Keep what a record brings; return the barrier that it makes whole, with all its instances."""
         event = read(record, Contribution, RoundBarrier)
         if isinstance(event, Contribution):
-            return Outcome.ACCEPTED if state.take(event, _rows(event)) else Outcome.DUPLICATE
-        if isinstance(event, RoundBarrier):
-            if state.barriers.seen(event):
-                return Outcome.DUPLICATE
-            if (parts := state.barriers.take(event)) is not None:
-                instances = concatenated([part.instances for part in parts])
-                self._answer(state, event, instances, record.append_ms, step)
-        return Outcome.ACCEPTED
+            return Outcome.ACCEPTED if state.take(event, _rows(event)) else Outcome.DUPLICATE, None
+        if not isinstance(event, RoundBarrier):
+            return Outcome.ACCEPTED, None
+        if state.barriers.seen(event):
+            return Outcome.DUPLICATE, None
+        parts = state.barriers.take(event)
+        if parts is None:
+            return Outcome.ACCEPTED, None
+        return Outcome.ACCEPTED, (event, concatenated([part.instances for part in parts]))
 
     def _answer(
         self,
@@ -69,7 +92,7 @@ class Aggregation(OneByOne[AggregationState]):
         now_ms: int,
         step: Step,
     ) -> None:
-        state.cut(barrier.federation, dict(zip(instances.instance_id, instances.sequence, strict=True)))
+        _cut(state, barrier, instances)
         cells, cohort = _cells(state, barrier, instances)
         configuration = barrier.configuration
         aggregates = aggregate(cells, cohort, Method(configuration.method, configuration.trim))
@@ -150,6 +173,10 @@ def _rows(contribution: Contribution) -> Rows:
 
 def _known(state: AggregationState, barrier: RoundBarrier, release: Release) -> bool:
     return state.released.get(barrier.federation, release.pattern_id) is not None
+
+
+def _cut(state: AggregationState, barrier: RoundBarrier, instances: BarrierInstances) -> None:
+    state.cut(barrier.federation, dict(zip(instances.instance_id, instances.sequence, strict=True)))
 
 
 def _cells(

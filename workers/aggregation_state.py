@@ -83,8 +83,7 @@ class AggregationState(State):
     def cut(self, federation: str, sequences: dict[str, int]) -> None:
         """Make the named contributions those of a barrier, and drop what no later barrier can name."""
         last_removed: dict[str, int] = {}
-        for key in list(self.newer.of(federation)):
-            held = self.newer.of(federation)[key]
+        for key, held in list(self.newer.of(federation).items()):
             instance = key.split("/", 1)[0]
             sequence = sequences.get(instance)
             if sequence is None:

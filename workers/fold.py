@@ -271,6 +271,10 @@ class Worker(ABC, Generic[S]):
     def step(self, state: S, records: Sequence[Record]) -> Step:
         """Fold records (of any inputs, each input in order) into the state."""
 
+    def again(self, state: S, records: Sequence[Record]) -> None:
+        """Fold records whose outputs are published: after it the state is as ``step`` left it."""
+        self.step(state, records)
+
     def deadline(self, state: S) -> int | None:  # noqa: ARG002
         """Return when the next tick is due (Unix ms, broker time), or None."""
         return None

@@ -7,6 +7,7 @@ import pytest
 from convergence.replay.reference import Row
 from schemas.aggregation import BarrierInstances, PartialAggregate, RoundBarrier
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
+from schemas.reports import Contribution
 from schemas.rounds import Configuration, RoundKind
 from tests.workers.line import Line, shared_rows, signature
 from workers.aggregation import OutsideWindowError
@@ -249,6 +250,27 @@ def test_a_contribution_or_a_barrier_that_comes_twice_is_a_duplicate() -> None:
     barrier(line, {"alpha": 1})
     assert len(line.events(PartialAggregate)) == 3
     assert line.handled["aggregation", topic, Outcome.DUPLICATE] == 3 + 3 + 3
+
+
+def test_a_restore_folds_to_the_same_state_without_the_answers_to_updates() -> None:
+    # Given contributions, an update, a synchronization that releases, and one that withdraws
+    line = Line()
+    contribute(line, 1, shared_rows(8), "a", "b")
+    barrier(line, {"a": 1, "b": 1}, kind=RoundKind.UPDATE)
+    barrier(line, {"a": 1, "b": 1})
+    contribute(line, 2, shared_rows(3), "a")
+    barrier(line, {"a": 2, "b": 1}, number=2)
+    barrier(line, {"a": 2, "b": 1}, number=2, kind=RoundKind.UPDATE)
+    for task in line.tasks:
+        if task.worker.name == "aggregation":
+            # When the input is folded again
+            state = task.worker.state()
+            own = [
+                one for one in line.log if (one.topic, one.partition) == (Contribution.topic, task.partition)
+            ]
+            task.worker.again(state, own)
+            # Then every table is as it was
+            assert list(state.changes()) == list(task.state.changes())
 
 
 def test_a_cell_takes_at_most_64_bytes() -> None:

@@ -98,11 +98,16 @@ class Restore:
         at = TopicPartition(topic, self.changelog.partition)
         until = position.next[topic]
         reader = await self.bus.reader({at: position.covered[topic]})
+        folding: asyncio.Future[None] | None = None
         try:
             async for records in self._until(reader, at, until):
                 again = [record for record in records if record.offset < until]
-                if again:
-                    await asyncio.to_thread(self.worker.step, state, again)
+                # In a thread, so that the next records are fetched meanwhile.
+                if folding is not None:
+                    await folding
+                folding = asyncio.ensure_future(asyncio.to_thread(self.worker.again, state, again))
+            if folding is not None:
+                await folding
         finally:
             await reader.close()
 
