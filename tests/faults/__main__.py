@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults import controls, plan, schedule, trial
-from tests.faults.report import Report
+from tests.faults.report import SHOWN, Report
 from workers.catalogue import WORKERS
 
 _log = logging.getLogger("tests.faults")
@@ -36,6 +36,9 @@ async def _run(arguments: argparse.Namespace, directory: Path) -> Report:
         place.mkdir(parents=True)
         outcome = await trial.run(wanted, place)
         _log.info("seed %d: %s after %.0f s", seed, "passed" if outcome.passed else "FAILED", outcome.took_s)
+        for check in outcome.checks:
+            for problem in check.problems[:SHOWN]:
+                _log.info("  check %d: %s", check.number, problem)
         outcomes.append(outcome)
     sabotages = () if arguments.no_controls else tuple(controls.CONTROLS)
     return Report(seconds, outcomes, await controls.run(directory, sabotages))

@@ -55,6 +55,9 @@ OF_REPORTS: list[BadInput] = [
 #: (topic, partition, offset).
 Place = tuple[str, int, int]
 
+#: What is wrong with a record, and its sender's public key.
+Wrong = tuple[BadInput, str]
+
 
 @dataclass
 class Sender:
@@ -81,6 +84,8 @@ class Expected:
     place: Place
     reason: Reason
     what: str
+    #: The public key of its sender when it was made.
+    key: str
 
 
 @dataclass
@@ -98,6 +103,8 @@ class Load:
     resent: int = 0
     #: Records that have to be refused; of what was sent twice the second is stale, so nothing is expected.
     expected: list[Expected] = field(default_factory=list)
+    #: Public keys that were revoked. A report that was sent before is refused if it is judged after.
+    revoked: set[str] = field(default_factory=set)
     #: Where every acknowledged record stands.
     places: list[Place] = field(default_factory=list)
     #: Unix time of each failure to send.
@@ -130,8 +137,8 @@ class Load:
 
     # -- sending
 
-    async def _send(self, records: Sequence[Record], classes: Mapping[int, BadInput] | None = None) -> None:
-        """Send until it is acknowledged; ``classes``: place in the batch -> what is wrong."""
+    async def _send(self, records: Sequence[Record], wrong: Mapping[int, Wrong] | None = None) -> None:
+        """Send until it is acknowledged; ``wrong``: place in the batch -> what is wrong, and whose it is."""
         messages = [Message(one.topic, one.partition, one.key, one.value, one.headers) for one in records]
         async with self._sending:
             tries = 1
@@ -140,10 +147,10 @@ class Load:
         self.resent += tries > 1
         self.sent.update(one.topic for one in sent)
         self.places += [(one.topic, one.partition, one.offset) for one in sent]
-        for number, wrong in (classes or {}).items():
-            self.bad[wrong.reason] += 1
+        for number, (bad, key) in (wrong or {}).items():
+            self.bad[bad.reason] += 1
             if tries == 1:
-                self.expected.append(Expected(self.places[number - len(sent)], wrong.reason, wrong.name))
+                self.expected.append(Expected(self.places[number - len(sent)], bad.reason, bad.name, key))
 
     async def _try(self, messages: Sequence[Message]) -> list[Sent] | None:
         try:
@@ -178,11 +185,12 @@ class Load:
             done = max(done, int((time.monotonic() - started - 1.0) * self.rate))
             due = int((time.monotonic() - started) * self.rate) - done
             batch: list[Record] = []
-            wrong: dict[int, BadInput] = {}
+            wrong: dict[int, Wrong] = {}
             for _ in range(due):
-                record, bad = self._any(everybody[turn % len(everybody)])
+                sender = everybody[turn % len(everybody)]
+                record, bad = self._any(sender)
                 if bad is not None:
-                    wrong[len(batch)] = bad
+                    wrong[len(batch)] = (bad, sender.instance.public_key)
                 batch.append(record)
                 turn += 1
             if batch:
@@ -260,9 +268,11 @@ class Load:
         """Revoke the key that an instance had before, and use it; return where that record stands."""
         sender = self.senders[federation, name]
         revoked = {"key": public_key(before), "revoked": True}
+        self.revoked.add(public_key(before))
         await self._enrol(sender, [{"key": sender.instance.public_key}, revoked])
         record = drafts.report(sender.instance, sender.next_sequence()).record(by=before)
-        await self._send([record], {0: BadInput("a revoked key", lambda _: record, Reason.REVOKED_KEY)})
+        bad = BadInput("a revoked key", lambda _: record, Reason.REVOKED_KEY)
+        await self._send([record], {0: (bad, public_key(before))})
         return self._last(PatternReport.topic, record.partition)
 
     async def _enrol(self, sender: Sender, keys: Sequence[Mapping[str, Any]]) -> None:

@@ -245,7 +245,7 @@ class _Trial:
         return replayed, [
             checks.complete(replayed, self._load.places),
             checks.equal(replayed),
-            checks.lettered(replayed, self._load.expected),
+            checks.lettered(replayed, self._load.expected, self._load.revoked),
             checks.conserved(replayed, accounts),
             checks.released(replayed),
             checks.read_during(self._observer.seen, final),
