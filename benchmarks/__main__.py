@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aggregation, end_to_end, memory, metrics, restore
+from benchmarks import aggregation, end_to_end, memory, metrics, restore, synchronization
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -25,6 +25,7 @@ DOCUMENTS = Path(__file__).parents[1] / "docs"
 MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] = {
     "P1": end_to_end.figures,
     "P3": aggregation.figures,
+    "P4": synchronization.figures,
     "P5": memory.figures,
     "P7": restore.figures,
     "metrics": metrics.figures,

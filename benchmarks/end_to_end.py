@@ -102,14 +102,13 @@ class Relay:
 
 
 class Product:
-    """The privacy and the aggregation worker, a process each."""
+    """The privacy worker, and the aggregation worker in one process or in several."""
 
-    def __init__(self, privacy: Workers, aggregation: Workers, patterns: int) -> None:
+    def __init__(self, privacy: Workers, aggregation: Sequence[Workers], patterns: int) -> None:
         self._privacy = privacy
         self._aggregation = aggregation
         self._patterns = patterns
-        self._rows = 0
-        self.pids = [privacy.pid, aggregation.pid]
+        self.pids = [privacy.pid, *(one.pid for one in aggregation)]
 
     def addressed(self, reports: Sequence[Message]) -> list[Message]:
         """Return the reports as they are sent to it."""
@@ -117,17 +116,26 @@ class Product:
 
     async def expect(self, count: int) -> Callable[[], Awaitable[bool]]:
         """Return whether so many more reports are admitted, and in the state of the aggregation."""
-        self._rows += count * self._patterns
+        rows = await self._rows() + count * self._patterns
+        ahead = await self._written() - await self._taken()
 
         async def settled() -> bool:
-            if await self._privacy.counted("flc_rows_total", outcome="accepted") < self._rows:
-                return False
-            written = await self._privacy.counted("flc_events_emitted_total", type="Contribution")
-            return (
-                await self._aggregation.counted("flc_records_read_total", topic=Contribution.topic) >= written
-            )
+            return await self._rows() >= rows and await self._written() - await self._taken() <= ahead
 
         return settled
+
+    async def _rows(self) -> float:
+        return await self._privacy.counted("flc_rows_total", outcome="accepted")
+
+    async def _written(self) -> float:
+        return await self._privacy.counted("flc_events_emitted_total", type=Contribution.__name__)
+
+    async def _taken(self) -> float:
+        """Return the contributions in the state of processes that may have started long after privacy."""
+        taken = [
+            await one.counted("flc_records_read_total", topic=Contribution.topic) for one in self._aggregation
+        ]
+        return sum(taken)
 
 
 async def publish(producer: Producer, messages: Sequence[Message]) -> None:
@@ -157,7 +165,7 @@ async def figures(sizes: Sizes) -> list[Figure]:
         producer = await on.bus.producer()
         stack.push_async_callback(producer.close)
         await publish(producer, federation.registrations())
-        product = Product(await on.start("privacy"), await on.start("aggregation"), sizes.patterns)
+        product = Product(await on.start("privacy"), [await on.start("aggregation")], sizes.patterns)
         candidates: dict[str, Relay | Product] = {
             "relay": await Relay.start(on, stack, "bare", sizes.partitions),
             "verifying": await Relay.start(on, stack, "verifying", sizes.partitions, "--verify"),

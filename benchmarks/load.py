@@ -13,6 +13,7 @@ from convergence.outbound import Sender
 from learning.cells import Cells, Members
 from schemas import signing
 from schemas.columns import ROW
+from schemas.commands import SynchronizationRequested
 from schemas.instances import InstanceRegistered, PublicKey
 from schemas.knowledge import KnowledgeAcknowledged
 from schemas.reports import PatternReport
@@ -139,6 +140,14 @@ class Federation:
             )
             for number, sender in enumerate(self._senders)
         ]
+
+    def command(self, request_id: str) -> Message:
+        """Return the first instance's request for a synchronization."""
+        sequence = self._next()
+        requested = SynchronizationRequested(
+            federation=self.name, request_id=request_id, requested_by="i0", sequence=sequence
+        )
+        return self._senders[0].message(requested, sequence, sequence)
 
     def _signed(self, count: int) -> Iterator[Message]:
         sequence = 0

@@ -69,7 +69,7 @@ async def _worked(on: System, sizes: Sizes) -> None:
         stack.push_async_callback(producer.close)
         privacy, aggregation = await on.start("privacy"), await on.start("aggregation")
         others = await on.start(*(name for name in WORKERS if name not in {"privacy", "aggregation"}))
-        product = Product(privacy, aggregation, sizes.patterns)
+        product = Product(privacy, [aggregation], sizes.patterns)
         await publish(producer, federation.registrations())
         for generation in range(GENERATIONS):
             expected = await product.expect(sizes.large)

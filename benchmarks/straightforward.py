@@ -6,6 +6,7 @@ The comparison of a reader who asks why the mathematics is done in columns. In f
 from collections import defaultdict
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 from learning.cells import Cells, Members
 
@@ -34,8 +35,16 @@ def held(cells: Cells) -> Held:
     return by_instance
 
 
-def scores(by_instance: Held, members: Members) -> dict[int, float]:
-    """Return the mean of alignment, convergence and emergence of every instance."""
+class Scores(NamedTuple):
+    """What an instance is told; it has been in every synchronization so far."""
+
+    alignment: float
+    convergence: float
+    emergence: float
+
+
+def scores(by_instance: Held, members: Members) -> dict[int, Scores]:
+    """Return the scores of every instance."""
     weight = dict(enumerate((members.weight / 1e6).tolist()))
     organisation = dict(enumerate(members.organisation.tolist()))
     contributors: dict[bytes, list[tuple[int, Pattern]]] = defaultdict(list)
@@ -76,7 +85,7 @@ def scores(by_instance: Held, members: Members) -> dict[int, float]:
         coverage = sum(total[signature] for signature in shared) / everything
         quality = sum(pattern.certainty for pattern in patterns.values()) / len(patterns)
         emerged = sum(emergence[signature] for signature in shared) / max(1, len(shared))
-        result[instance] = (alignment + (coverage + quality + 1) / 3 + emerged) / 3
+        result[instance] = Scores(alignment, (coverage + quality + 1) / 3, emerged)
     return result
 
 
