@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aggregation, end_to_end, memory, metrics, restore, synchronization
+from benchmarks import aggregation, end_to_end, memory, metrics, processes, restore, synchronization
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] =
     "P3": aggregation.figures,
     "P4": synchronization.figures,
     "P5": memory.figures,
+    "P6": processes.figures,
     "P7": restore.figures,
     "metrics": metrics.figures,
 }

@@ -1,6 +1,7 @@
 """The system that is measured: one Apache Kafka on loopback, its topics, and processes with workers."""
 
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -58,6 +59,11 @@ class Workers:
             while not await asyncio.to_thread(_answers, f"{self.url}/readyz"):
                 await asyncio.sleep(LOOK_S)
 
+    async def running(self, worker: str) -> int:
+        """Return how many partitions of a worker the process serves."""
+        info = json.loads(await asyncio.to_thread(_get, f"{self.url}/info"))
+        return list(info["workers"][worker]["tasks"].values()).count("running")
+
     async def stop(self) -> None:
         """Let the workers finish what is in hand, and end."""
         if self.process.returncode is None:
@@ -72,6 +78,8 @@ class System:
     bus: Bus
     settings: Settings
     address: str
+    #: Of every topic.
+    partitions: int
     #: Process ids of a broker that was started for this; none for one that was there.
     brokers: Sequence[int]
     _environment: Mapping[str, str]
@@ -95,7 +103,7 @@ class System:
 
 
 @asynccontextmanager
-async def system(partitions: int | None = None, **variables: str) -> AsyncIterator[System]:
+async def system(partitions: int = 6, **variables: str) -> AsyncIterator[System]:
     """Yield a system with so many partitions a topic; ``variables`` go to the environment of its workers.
 
     The broker is a new one, unless KAFKA_BOOTSTRAP_SERVERS names one.
@@ -126,10 +134,20 @@ async def system(partitions: int | None = None, **variables: str) -> AsyncIterat
             "FLC_LOG_LEVEL": "error",
             "FLC_MAX_REPORTS_A_MINUTE": "1000000000",
             "FLC_MAX_REPORT_BYTES_A_MINUTE": "1000000000000",
-            **({} if partitions is None else {"FLC_PARTITIONS": str(partitions)}),
+            "FLC_PARTITIONS": str(partitions),
             **variables,
         }
-        yield System(bus, settings, address, brokers, environment, stack)
+        yield System(bus, settings, address, partitions, brokers, environment, stack)
+
+
+async def shared(worker: str, processes: Sequence[Workers], partitions: int) -> None:
+    """Wait until the processes serve all partitions, each as many as any other or one less or more."""
+    fair = [partitions // len(processes) + (at < partitions % len(processes)) for at in range(len(processes))]
+
+    async def fairly() -> bool:
+        return sorted([await one.running(worker) for one in processes], reverse=True) == fair
+
+    await until(fairly, f"{partitions} partitions to be shared")
 
 
 async def until(happened: Callable[[], Awaitable[bool]], what: str) -> None:
