@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.runtime.toys import NUMBERS, RULES, SUMS, Adder, Lazy, Ruled, World, told, until
+from workers.runtime import tenure
 from workers.runtime.port import Fenced, Message, TopicPartition
 from workers.runtime.position import POSITION_KEY, Position
 
@@ -225,3 +226,20 @@ async def test_what_was_read_is_what_was_handled() -> None:
         where = {"worker": Adder.name, "topic": NUMBERS}
         assert value("flc_records_read_total", where) == 200
         assert value("flc_records_handled_total", {**where, "outcome": "accepted"}) == 200
+
+
+async def test_who_leaves_a_partition_commits_what_it_has_read_so_that_nobody_reads_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tenure, "SILENT_S", 3_600.0)
+    world = World(partitions=1)
+    async with world.running() as process:
+        world.say(1)
+        await until(lambda: world.told() == [1])
+        # Given a record that publishes nothing: it rides along with the next transaction
+        world.say("tick 600000")
+        where = {"worker": Adder.name, "topic": NUMBERS}
+        value = process.metrics.registry.get_sample_value
+        await until(lambda: value("flc_records_read_total", where) == 2)
+        assert _position(world, Adder.name).next[NUMBERS] == 1
+    assert _position(world, Adder.name).next[NUMBERS] == 2

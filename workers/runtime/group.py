@@ -175,6 +175,9 @@ class Dispatcher:
     async def _on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Record the assignment and open gates; the tasks do the rest."""
         self._assigned = frozenset(partitions)
+        # Not shown at once: before the first fetch, a restored position lies before the markers at the end,
+        # and would look as if the group had gone back.
+        self._offsets_at = self._clock.monotonic()
         self._around.metrics.rebalances.labels(self.name).inc()
         log.info("group.assigned", worker=self.name, partitions=sorted({at.partition for at in partitions}))
         self._reconcile()

@@ -91,7 +91,15 @@ class Tenure:
         await self._commit((), Step())
 
     async def serve(self) -> None:
-        """Handle records and time until the gate closes; raises on any failure, of unknown outcome."""
+        """Handle records and time until the gate closes; raises on any failure, of unknown outcome.
+
+        What is ahead of the changelog then is committed: nobody who takes over reads it again.
+        """
+        await self._serve()
+        if self._ahead_since is not None:
+            await self._commit((), Step())
+
+    async def _serve(self) -> None:
         backlog: Mapping[TopicPartition, int] | None = None
         while True:
             await self._keep_pace()
