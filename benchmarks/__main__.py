@@ -14,7 +14,16 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aggregation, end_to_end, memory, metrics, processes, restore, synchronization
+from benchmarks import (
+    aggregation,
+    end_to_end,
+    frameworks_compared,
+    memory,
+    metrics,
+    processes,
+    restore,
+    synchronization,
+)
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -24,6 +33,7 @@ DOCUMENTS = Path(__file__).parents[1] / "docs"
 #: What can be measured, in the order in which it is printed.
 MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] = {
     "P1": end_to_end.figures,
+    "P2": frameworks_compared.figures,
     "P3": aggregation.figures,
     "P4": synchronization.figures,
     "P5": memory.figures,

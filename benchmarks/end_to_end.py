@@ -5,17 +5,17 @@ are measured. A pass begins with the first report published and ends when the la
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-
-import psutil
+from typing import Protocol
 
 from benchmarks.figure import Figure
 from benchmarks.load import Federation, Population, contents
-from benchmarks.measurement import Cost, Spread, cpu_seconds, peak_mb, ratios
+from benchmarks.measurement import Cost, Spread, cpu_seconds, paused, peak_mb, ratios
 from benchmarks.sizes import Sizes
 from benchmarks.system import System, Workers, system, until
 from convergence.topics import partition_counts
@@ -49,6 +49,20 @@ class Hop:
         if self.process.stdin is not None:
             self.process.stdin.close()
         await self.process.wait()
+
+
+class Through(Protocol):
+    """What reports come through."""
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """Its processes."""
+
+    def addressed(self, reports: Sequence[Message]) -> list[Message]:
+        """Return the reports as they are sent to it."""
+
+    async def expect(self, count: int) -> Callable[[], Awaitable[bool]]:
+        """Return whether so many more have come through."""
 
 
 class Relay:
@@ -144,15 +158,24 @@ async def publish(producer: Producer, messages: Sequence[Message]) -> None:
         await producer.send(messages[start : start + BATCH])
 
 
-async def pass_through(
-    on: System, producer: Producer, through: Relay | Product, reports: Sequence[Message]
-) -> Cost:
+async def pass_through(on: System, producer: Producer, through: Through, reports: Sequence[Message]) -> Cost:
     """Publish the reports and wait until all have come through; CPU seconds are those of everybody."""
-    pids = [*through.pids, *on.brokers, psutil.Process().pid]
+    pids = [*through.pids, *on.brokers, os.getpid()]
     messages, settled = through.addressed(reports), await through.expect(len(reports))
     cpu_started, started = cpu_seconds(pids), time.perf_counter()
     await publish(producer, messages)
     await until(settled, "the reports to come through")
+    return Cost(time.perf_counter() - started, cpu_seconds(pids) - cpu_started)
+
+
+async def work_off(on: System, producer: Producer, through: Through, reports: Sequence[Message]) -> Cost:
+    """Publish the reports while nobody reads, then let them come through: neither counts the publisher."""
+    pids = [*through.pids, *on.brokers]
+    messages, settled = through.addressed(reports), await through.expect(len(reports))
+    with paused(through.pids):
+        await publish(producer, messages)
+        cpu_started, started = cpu_seconds(pids), time.perf_counter()
+    await until(settled, "the backlog to be worked off")
     return Cost(time.perf_counter() - started, cpu_seconds(pids) - cpu_started)
 
 
@@ -166,7 +189,7 @@ async def figures(sizes: Sizes) -> list[Figure]:
         stack.push_async_callback(producer.close)
         await publish(producer, federation.registrations())
         product = Product(await on.start("privacy"), [await on.start("aggregation")], sizes.patterns)
-        candidates: dict[str, Relay | Product] = {
+        candidates: dict[str, Through] = {
             "relay": await Relay.start(on, stack, "bare", sizes.partitions),
             "verifying": await Relay.start(on, stack, "verifying", sizes.partitions, "--verify"),
             "product": product,

@@ -4,7 +4,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import log
@@ -70,6 +71,19 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 def cpu_seconds(pids: Collection[int]) -> float:
     """Return the CPU time that processes have taken so far."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
+
+@contextmanager
+def paused(pids: Collection[int]) -> Iterator[None]:
+    """Hold processes up while the block runs: what is published meanwhile is a backlog for them."""
+    processes = [psutil.Process(pid) for pid in pids]
+    for one in processes:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in processes:
+            one.resume()
 
 
 def resident_mb(pid: int) -> float:
