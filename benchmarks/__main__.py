@@ -23,6 +23,7 @@ from benchmarks import (
     processes,
     restore,
     synchronization,
+    under_load,
 )
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
@@ -39,6 +40,7 @@ MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] =
     "P5": memory.figures,
     "P6": processes.figures,
     "P7": restore.figures,
+    "latency": under_load.figures,
     "metrics": metrics.figures,
 }
 
