@@ -104,13 +104,13 @@ async def test_a_killed_worker_is_stale_within_ten_seconds_and_recovers(
         row = tab.locator("#workers tr", has=tab.get_by_role("rowheader", name="validation", exact=True))
         worker = await work()
         try:
-            await expect(row).to_contain_text("✓ ok")
+            await expect(row).to_contain_text("✓ ok", timeout=10_000)
             worker.kill()
             await expect(row).to_contain_text("stopped", timeout=10_000)
             await expect(tab.get_by_role("navigation")).to_contain_text("9 of 9 not ok")
             await worker.wait()
             worker = await work()
-            await expect(row).to_contain_text("✓ ok")
+            await expect(row).to_contain_text("✓ ok", timeout=10_000)
         finally:
             if worker.returncode is None:
                 worker.kill()

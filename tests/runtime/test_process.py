@@ -12,7 +12,7 @@ from tests.runtime.buses import HeldBus, OwnGroupBus
 from tests.runtime.toys import NUMBERS, SUMS, Adder, AdderState, Lazy, Tolerant, World, told, until
 from workers.catalogue import WORKERS
 from workers.fold import Record, Step
-from workers.runtime import group, topology
+from workers.runtime import group, tenure, topology
 from workers.runtime.failures import Misconfigured
 from workers.runtime.lifecycle import IllegalTransition, TaskState
 from workers.runtime.memory import MemoryBus
@@ -144,6 +144,16 @@ async def test_run_returns_when_it_is_told_to() -> None:
             await running
 
 
+async def test_the_lag_of_a_partition_just_taken_over_is_shown_within_moments() -> None:
+    world = World()
+    async with world.running() as process:
+        await until(lambda: process.ready)
+        assert _lag_series(process) == 0
+        world.clock.advance(group.FIRST_OFFSETS_S)
+        world.say(1)
+        await until(lambda: _lag_series(process) == 2)
+
+
 async def test_the_lag_of_a_revoked_partition_is_not_shown() -> None:
     world = World()
     async with world.running() as process:
@@ -215,6 +225,7 @@ async def test_a_batch_over_the_budget_of_a_revocation_ends_on_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(group, "REVOKE_BUDGET_S", 0.01)
+    monkeypatch.setattr(tenure, "THREAD_BYTES", 0)
     stepping, release = threading.Event(), threading.Event()
 
     class Slow(Lazy):

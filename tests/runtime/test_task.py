@@ -1,10 +1,13 @@
 """A partition task: what it commits, what it throws away, what it takes over."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 import pytest
 
-from tests.runtime.toys import NUMBERS, RULES, SUMS, Adder, Lazy, Ruled, World, told, until
+from tests.runtime.toys import NUMBERS, RULES, SUMS, Adder, AdderState, Lazy, Ruled, World, told, until
+from workers.fold import Record, Step
 from workers.runtime import tenure
 from workers.runtime.port import Fenced, Message, TopicPartition
 from workers.runtime.position import POSITION_KEY, Position
@@ -213,6 +216,26 @@ async def test_a_restore_waits_for_a_transaction_that_is_still_open_in_the_chang
 def _position(world: World, worker: str) -> Position:
     values = [record.value for record in world.changelog(worker) if record.key == POSITION_KEY]
     return Position.decode(values[-1] or b"")
+
+
+@pytest.mark.parametrize(("bytes_on_the_loop", "in_a_thread"), [(1_000_000, False), (110, True)])
+async def test_a_lazy_worker_goes_over_a_large_state_in_a_thread_and_over_a_small_one_at_once(
+    monkeypatch: pytest.MonkeyPatch, bytes_on_the_loop: int, in_a_thread: bool
+) -> None:
+    monkeypatch.setattr(tenure, "THREAD_BYTES", bytes_on_the_loop)
+    threads = []
+
+    class Observed(Lazy):
+        def step(self, state: AdderState, records: Sequence[Record]) -> Step:
+            threads.append(threading.current_thread())
+            return super().step(state, records)
+
+    world = World(partitions=1, workers=(Observed,))
+    async with world.running():
+        for count in range(1, 11):  # each record is far below the limit
+            world.say(f"{1:0100}")
+            await until(lambda: len(world.told()) == count)  # noqa: B023  (called at once)
+    assert any(thread is not threading.main_thread() for thread in threads) == in_a_thread
 
 
 async def test_what_was_read_is_what_was_handled() -> None:

@@ -33,6 +33,9 @@ REVOKE_BUDGET_S = 3.0
 #: Seconds between two commits of group offsets, which serve the display of lag only.
 OFFSETS_EVERY_S = 5.0
 
+#: Seconds from an assignment to the first of them: who has just taken over shall not be shown as stopped.
+FIRST_OFFSETS_S = 1.0
+
 
 class Dispatcher:
     """The member of one worker's group; owns the worker's tasks in this process."""
@@ -177,7 +180,7 @@ class Dispatcher:
         self._assigned = frozenset(partitions)
         # Not shown at once: before the first fetch, a restored position lies before the markers at the end,
         # and would look as if the group had gone back.
-        self._offsets_at = self._clock.monotonic()
+        self._offsets_at = self._clock.monotonic() - OFFSETS_EVERY_S + FIRST_OFFSETS_S
         self._around.metrics.rebalances.labels(self.name).inc()
         log.info("group.assigned", worker=self.name, partitions=sorted({at.partition for at in partitions}))
         self._reconcile()

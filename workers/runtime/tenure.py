@@ -160,9 +160,7 @@ class Tenure:
             (record.append_ms for record in records if record.append_ms), default=self._time.now_ms()
         )
         self._time.saw(max(record.append_ms for record in records))
-        # A lazily flushed worker does its sums in the step of one small record (a barrier): always in a
-        # thread.
-        if self._worker.flushed_lazily or sum(map(size, records)) > THREAD_BYTES:
+        if self._bytes_at_hand(records) > THREAD_BYTES:
             step = await asyncio.to_thread(self._worker.step, self._state, records)
         else:
             step = self._worker.step(self._state, records)
@@ -173,6 +171,11 @@ class Tenure:
         metrics, name = self._around.metrics, self._worker.name
         metrics.batch_duration.labels(name).observe(self._clock.monotonic() - started)
         metrics.record_age.labels(name).observe(max(0, self._time.now_ms() - oldest_ms) / 1000)
+
+    def _bytes_at_hand(self, records: Sequence[Record]) -> int:
+        """Return how many bytes a step may go over: a lazily flushed worker sums up its whole state."""
+        state = self._sizes.total + self.position.input_bytes if self._worker.flushed_lazily else 0
+        return sum(map(size, records)) + state
 
     # -- time
 
