@@ -1,9 +1,10 @@
 """Buses in memory that fail, or whose groups do as a test says."""
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from workers.fold import Record
-from workers.runtime.memory import Log, MemoryBus
+from workers.runtime.memory import Log, MemoryBus, MemoryTransactionalProducer
 from workers.runtime.memory_group import MemoryConsumer, group_of
 from workers.runtime.port import (
     Corrupt,
@@ -87,12 +88,14 @@ class HeldConsumer(MemoryConsumer):
 
     def _fetch(self, max_records: int) -> dict[TopicPartition, list[Record]]:
         if self.corrupt is not None and self._reads(self.corrupt):
-            raise self.corrupt
+            at, why, end = self.corrupt.partition, str(self.corrupt), self.corrupt.next_offset
+            raise Corrupt(at, self.position(at), why, end)
         return super()._fetch(max_records)
 
     def _reads(self, corrupt: Corrupt) -> bool:
         at = corrupt.partition
-        return at in self.assignment() and at not in self._paused and self.position(at) == corrupt.offset
+        fetches = at in self.assignment() and at not in self._paused
+        return fetches and corrupt.offset <= self.position(at) < corrupt.next_offset
 
 
 class HeldBus(MemoryBus):
@@ -117,3 +120,29 @@ class HeldBus(MemoryBus):
     async def assign(self) -> None:
         """Give everything back."""
         await self.member.take(self.log.partitions_of(self.member.topics))
+
+
+class LingeringProducer(MemoryTransactionalProducer):
+    """Closes when it is let go."""
+
+    bus: "LingeringBus"
+
+    async def close(self) -> None:
+        self.bus.closing.set()
+        await self.bus.let_go.wait()
+        await super().close()
+
+
+class LingeringBus(HeldBus):
+    """The same, and its producers take their time to close."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self.producers = 0
+        self.closing, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def transactional_producer(self, transactional_id: str, timeout_ms: int) -> LingeringProducer:
+        self.producers += 1
+        producer = LingeringProducer(self.log, transactional_id, timeout_ms)
+        producer.bus = self
+        return producer

@@ -3,16 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 
 from schemas.dead_letters import DeadLetter
 from schemas.topics import load
-from tests.runtime.buses import HeldBus, OwnGroupBus
+from tests.runtime.buses import HeldBus, LingeringBus, OwnGroupBus
 from tests.runtime.toys import NUMBERS, SUMS, Adder, AdderState, Lazy, Tolerant, World, told, until
 from workers.catalogue import WORKERS
 from workers.fold import Record, Step
-from workers.runtime import group, tenure, topology
+from workers.runtime import group, inbox, tenure, topology
 from workers.runtime.failures import Misconfigured
 from workers.runtime.lifecycle import IllegalTransition, TaskState
 from workers.runtime.memory import MemoryBus
@@ -221,6 +222,22 @@ async def test_a_task_revoked_in_the_middle_of_its_restore_finishes_it_and_parks
         await until(lambda: world.told() == [42])
 
 
+async def test_a_partition_assigned_while_the_member_leaves_is_not_taken_over() -> None:
+    world = World(partitions=1)
+    bus = LingeringBus(world.log)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(world.running(bus))
+        # Given a member that is leaving, and closes its producers
+        leaving = asyncio.create_task(stack.aclose())
+        await bus.closing.wait()
+        # When a rebalance that was under way ends
+        await bus.assign()
+        bus.let_go.set()
+        await leaving
+    # Then nobody who owns the partition by now has been fenced
+    assert bus.producers == 1
+
+
 async def test_a_batch_over_the_budget_of_a_revocation_ends_on_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -251,7 +268,11 @@ async def test_a_batch_over_the_budget_of_a_revocation_ends_on_its_own(
         await until(lambda: world.told() == [1])
 
 
-async def test_records_that_cannot_be_decoded_reach_the_fold_without_a_value() -> None:
+@pytest.mark.parametrize("holes_at_once", [inbox.MAX_HOLES, 1])
+async def test_records_that_cannot_be_decoded_reach_the_fold_without_a_value(
+    monkeypatch: pytest.MonkeyPatch, holes_at_once: int
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_HOLES", holes_at_once)
     world = World(partitions=1, workers=(Tolerant,))
     bus = HeldBus(world.log)
     # Given a batch of two records whose bytes are damaged

@@ -7,7 +7,8 @@ from workers.fold import Record
 from workers.runtime.clock import BrokerTime
 from workers.runtime.crash import Crash, CrashPoint
 from workers.runtime.deadline import Deadline
-from workers.runtime.inbox import FULL_RECORDS, Inbox
+from workers.runtime.inbox import FULL_RECORDS, MAX_HOLES, Inbox, holes
+from workers.runtime.port import Corrupt, TopicPartition
 from workers.runtime.position import Position, Sizes
 
 
@@ -80,6 +81,13 @@ def test_an_inbox_gives_no_more_than_it_is_asked_for_but_always_one() -> None:
     assert inbox.first_offset("a") == 3
     inbox.put("a", [record("a", 4, 0)] * FULL_RECORDS)
     assert inbox.full("a")
+
+
+def test_of_a_corrupt_batch_of_many_millions_a_bounded_number_is_in_memory_at_once() -> None:
+    found = holes(Corrupt(TopicPartition("a", 0), 7, "a bomb", 150_000_000))
+    assert [found[0].offset, found[-1].offset] == [7, 6 + MAX_HOLES]
+    assert len(holes(Corrupt(TopicPartition("a", 0), 7, "damaged", 9))) == 2
+    assert len(holes(Corrupt(TopicPartition("a", 0), 7, "damaged in its length", 3))) == 1
 
 
 def test_a_process_kills_itself_where_it_was_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,14 +108,17 @@ class Dispatcher:
                 await self._show_lag()
         finally:
             self.stable = False
+            # First: a rebalance may end while we leave, and what it assigns to us begins no task any more. It
+            # would fence who gets the partition next.
+            consumer, self._consumer = self._consumer, None
             for task in self.tasks.values():
                 task.revoke()
             await self._settle()
             await self._close(list(self.tasks))
-            consumer, self._consumer, self._assigned = self._consumer, None, None
             self._around.metrics.lags(self.name, ())
             if consumer is not None:
                 await consumer.close()
+            self._assigned = None
 
     async def _poll(self, consumer: Consumer) -> Mapping[TopicPartition, Sequence[Record]]:
         try:
@@ -128,8 +131,9 @@ class Dispatcher:
             )
             if at not in (self._assigned or ()):
                 return {}
-            consumer.seek(at, error.next_offset)
-            return {at: holes(error)}
+            records = holes(error)
+            consumer.seek(at, records[-1].offset + 1)
+            return {at: records}
 
     async def _show_lag(self) -> None:
         now = self._clock.monotonic()

@@ -12,6 +12,10 @@ FULL_RECORDS = 5_000
 #: … or so many bytes.
 FULL_BYTES = 16 * 1024 * 1024
 
+#: So many records of a batch that cannot be decoded are handed out at once. In 1 MiB there is room for many
+#: millions, compressed; what is left of it is fetched again, and found to be corrupt again.
+MAX_HOLES = 20_000
+
 
 def size(record: Record) -> int:
     """Return the bytes of a record's key and value."""
@@ -19,10 +23,14 @@ def size(record: Record) -> int:
 
 
 def holes(corrupt: Corrupt) -> list[Record]:
-    """Return what a fold gets for records whose bytes cannot be decoded: no key, no value, no time."""
+    """Return what a fold gets for records whose bytes cannot be decoded: no key, no value, no time.
+
+    One at least, for the length may be damaged too, and at most ``MAX_HOLES``; read on behind the last.
+    """
+    end = max(corrupt.offset + 1, min(corrupt.next_offset, corrupt.offset + MAX_HOLES))
     return [
         Record(*corrupt.partition, offset, append_ms=0, key=None, value=None)
-        for offset in range(corrupt.offset, corrupt.next_offset)
+        for offset in range(corrupt.offset, end)
     ]
 
 

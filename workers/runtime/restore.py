@@ -122,8 +122,8 @@ class Restore:
                 if at.topic == self.changelog.topic:
                     raise
                 # As the dispatcher does: the fold is to see again what it saw.
-                reader.seek(at, error.next_offset)
                 records = holes(error)
+                reader.seek(at, records[-1].offset + 1)
             if records:
                 yield records
             if reader.position(at) > position:
