@@ -48,6 +48,14 @@ class Rounds:
             if opened_ms is not None:
                 yield kind, opened_ms
 
+    def collects(self, now_ms: int) -> bool:
+        """Tell whether a request of now joins the synchronization in flight; else it asks for the next."""
+        return self.deadline_ms is not None and now_ms < self.deadline_ms
+
+    def asked(self, now_ms: int) -> tuple[str, ...]:
+        """Return the requests that are answered together with one of now."""
+        return self.joined if self.collects(now_ms) else self.queued
+
     def due_ms(self) -> int | None:
         """Return when time alone makes something happen: a closing, a window, an update that had to wait."""
         due = [self.update_not_before_ms] if self.update_due and self.update_opened_ms is None else []
@@ -114,10 +122,11 @@ class CollectionState(State):
                 self.requests.delete(federation, known)
         self.requests.put(federation, request_id, now_ms)
         rounds = self.see(federation, now_ms)
-        if rounds.deadline_ms is not None and now_ms < rounds.deadline_ms:
-            self.change(federation, joined=(*rounds.joined, request_id))
+        asked = (*rounds.asked(now_ms), request_id)
+        if rounds.collects(now_ms):
+            self.change(federation, joined=asked)
         else:
-            self.change(federation, queued=(*rounds.queued, request_id))
+            self.change(federation, queued=asked)
         self.touch(federation, now_ms)
 
     def change(self, federation: str, **fields: object) -> Rounds:

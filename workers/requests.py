@@ -21,6 +21,10 @@ REQUEST_MEMORY_MS = 60 * 60_000
 #: So many requests of a federation are taken in a minute.
 REQUESTS_PER_MINUTE = 60
 
+#: So many requests wait for one synchronization. Every part of its hand-overs and its result lists them all,
+#: and one that does not come to an end must not make these larger than a record may be.
+MAX_ASKED = 1_000
+
 #: No request needs more bytes, with all its names at their longest and its envelope around it.
 MAX_REQUEST_BYTES = 2048
 
@@ -131,16 +135,22 @@ class Requests:
         step: Step,
     ) -> Outcome:
         request = opened.event
-        federation, taken = request.federation, state.requests.of(request.federation)
-        if request.request_id in taken:
+        federation = request.federation
+        if state.requests.get(federation, request.request_id) is not None:
             return Outcome.DUPLICATE
         reason = self._authority(state, opened, record.append_ms)
-        if reason is None and sum(at > now_ms - _MINUTE_MS for at in taken.values()) >= REQUESTS_PER_MINUTE:
+        if reason is None and self._too_many(state, federation, now_ms):
             reason = Reason.RATE_LIMITED
         if reason is not None:
             return self._refuse(record, reason, federation, step)
         state.ask(federation, request.request_id, now_ms, forget_before_ms=now_ms - REQUEST_MEMORY_MS)
         return Outcome.ACCEPTED
+
+    def _too_many(self, state: CollectionState, federation: str, now_ms: int) -> bool:
+        lately = sum(at > now_ms - _MINUTE_MS for at in state.requests.of(federation).values())
+        rounds = state.rounds.get(federation)
+        asked = () if rounds is None else rounds.asked(now_ms)
+        return lately >= REQUESTS_PER_MINUTE or len(asked) >= MAX_ASKED
 
     def _refuse(self, record: Record, reason: Reason, federation: str | None, step: Step) -> Outcome:
         step.emits.append(dead_letters.refuse(record, reason, self._stage, self._context, federation))

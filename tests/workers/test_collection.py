@@ -477,6 +477,32 @@ def test_more_than_sixty_requests_a_minute_are_too_many() -> None:
     assert line.handled["collection", "flc.commands.v1", Outcome.DEAD_LETTERED] == 1
 
 
+def test_only_so_many_requests_wait_for_one_synchronization(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_ASKED", 2)
+    line = line_of("alpha", "beta", acknowledgement_deadline_ms=3_600_000)
+    line.ask("first")
+    line.run()
+    line.report("alpha", shared_rows(), 2)
+    line.report("beta", shared_rows(), 2)
+    line.run()
+    # Given a synchronization that does not come to an end
+    for name in ("second", "third", "fourth"):
+        line.ask(name)
+        line.wait(60_000)
+    assert [letter.reason for letter in letters(line)] == ["rate_limited"]
+    line.wait(3_600_000)
+    assert [each.commands for each in collected(line)][:2] == [("first",), ("second", "third")]
+
+
+def test_a_request_that_joins_is_one_of_so_many_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_ASKED", 2)
+    line = line_of("alpha", "beta")
+    for name in ("first", "second", "third"):
+        line.ask(name)
+        line.run()
+    assert [letter.reason for letter in letters(line)] == ["rate_limited"]
+
+
 # --- crashes
 
 
