@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from flc.broker import EmbeddedBroker
-from tests.faults.fleet import LOOK_S, Fleet, Victim, until
+from tests.faults.fleet import END_LIMIT_S, LOOK_S, Fleet, Victim, until
 from tests.faults.journal import Journal
 from tests.faults.load import Load, Place
 from tests.faults.observer import Observer
 from tests.faults.proxy import Mode
-from tests.faults.schedule import Kind, Planned
+from tests.faults.schedule import COPIES, Kind, Planned
 from workers.runtime.crash import CrashPoint
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import Unavailable
@@ -34,8 +34,14 @@ DRAG_S = SESSION_MS / 1000 + 1.5
 #: Seconds from one joining or leaving to the next in a storm, and how many assignments it must cause.
 STORM_EVERY_S, STORM_ASSIGNMENTS = 1.5, 5
 
-#: Seconds in which what a fault did must show.
-SHOWS_S = 20.0
+#: Seconds in which what a fault did must show: a process starts, and its group waits for it.
+SHOWS_S = 30.0
+
+#: Seconds in which a crash must come true, whatever the schedule gave it: without a broker nothing does.
+CRASH_LIMIT_S = 180.0
+
+#: The crash points around a transaction, which only a process reaches that has something to publish.
+_PUBLISHING = frozenset({CrashPoint.BEFORE_PUBLISH, CrashPoint.AFTER_PUBLISH, CrashPoint.AFTER_COMMIT})
 
 #: Records above so many bytes are refused by a topic that refuses.
 REFUSED_ABOVE = "100"
@@ -121,22 +127,39 @@ class Killed(Fault):
 
 
 class Crashed(Fault):
-    """The process kills itself at a named point, and is started again."""
+    """A process of a worker kills itself at a named point, and is started again.
+
+    A restore is brought about by a restart, a revocation by a further process. Something to publish has
+    whoever owns the partitions of the federations: all processes of the worker are told, and the first that
+    gets there dies.
+    """
 
     async def strike(self) -> None:
         point = CrashPoint(self.planned.detail)
-        async with self.victim.lock, AsyncExitStack() as stack:
+        victims = [self.victim]
+        if point in _PUBLISHING:
+            victims = [self.scene.fleet.victims[f"{self.worker}-{copy}"] for copy in range(COPIES)]
+        async with AsyncExitStack() as stack:
+            for victim in victims:
+                await stack.enter_async_context(victim.lock)
             if point is CrashPoint.MID_RESTORE:
                 await self.victim.kill()
                 await self.victim.start(crash_at=f"{self.worker}:{point}")
             else:
-                self.victim.order("kill", self.worker, point)
+                claim = f"{self.worker}-{point}-{time.time_ns()}"
+                for victim in victims:
+                    victim.order("kill", self.worker, point, claim)
             if point is CrashPoint.IN_REVOKE:
                 await (await stack.enter_async_context(self.scene.fleet.another(self.worker))).start()
-            self.seen = await self.victim.died(self.planned.duration_s) == -signal.SIGKILL
-            if not self.seen:
-                await self.victim.kill()  # the order stands still, and must not come true later
-            await self.victim.start()
+            if await until(lambda: not all(victim.runs for victim in victims), CRASH_LIMIT_S):
+                dead = [victim for victim in victims if not victim.runs]
+                self.seen = -signal.SIGKILL in [await victim.died(END_LIMIT_S) for victim in dead]
+            else:  # the order stands still, and must not come true later
+                for victim in victims:
+                    await victim.kill()
+            for victim in victims:
+                if not victim.runs:
+                    await victim.start()
 
     def effective(self, evidence: Evidence) -> bool:
         return self.seen and self.reassigned(evidence) > 0
@@ -191,10 +214,11 @@ class Network(Fault):
     async def strike(self) -> None:
         proxy = self.victim.proxy
         assert proxy is not None
-        await proxy.set(Mode(self.planned.detail))
-        await asyncio.sleep(self.planned.duration_s)
-        self.seen = proxy.touched > 0
-        await proxy.set(Mode.PASS)
+        async with self.victim.lock:  # a process that is down has no connections
+            await proxy.set(Mode(self.planned.detail))
+            await asyncio.sleep(self.planned.duration_s)
+            self.seen = proxy.touched > 0
+            await proxy.set(Mode.PASS)
 
     def effective(self, evidence: Evidence) -> bool:  # noqa: ARG002
         return self.seen

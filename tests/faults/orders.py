@@ -1,7 +1,7 @@
 """Orders to a worker's process, given on its standard input: die here, stop there, be slow.
 
-``{action} {worker} {point}``: ``kill`` or ``stop`` the process when the worker next reaches a crash point;
-``spare`` withdraws such an order.
+``{action} {worker} {point} [{claim}]``: ``kill`` or ``stop`` the process when the worker next reaches a crash
+point; of all that are told the same claim only the first. ``spare`` withdraws such an order.
 ``drag {worker} {seconds}``: take so long for each record; 0 ends it. A process whose input ends has lost the
 one who watches over it, and ends too.
 """
@@ -12,14 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from workers.catalogue import WORKERS
 from workers.fold import Record, State, Step, Worker
 from workers.runtime.crash import Crash, CrashPoint
 
-#: The orders of this process: (worker, point) -> signal, and worker -> seconds a record.
-_deaths: dict[tuple[str, str], signal.Signals] = {}
+#: The orders of this process: (worker, point) -> signal and claim, and worker -> seconds a record.
+_deaths: dict[tuple[str, str], tuple[signal.Signals, str]] = {}
 _drags: dict[str, float] = {}
 
 _ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
@@ -31,7 +32,8 @@ class ObedientCrash(Crash):
     def reached(self, worker: str, point: CrashPoint) -> None:
         """Die or stop, if this is the place."""
         super().reached(worker, point)
-        if (how := _deaths.pop((worker, point.value), None)) is not None:
+        how, claim = _deaths.pop((worker, point.value), (None, ""))
+        if how is not None and (not claim or _is_first(claim)):
             os.kill(os.getpid(), how)
 
 
@@ -63,13 +65,27 @@ def _dragging(name: str, step: Callable[..., Step]) -> Callable[..., Step]:
     return dragged
 
 
+def _is_first(claim: str) -> bool:
+    """Make a file of the claim in the directory that all processes share; False if there is one."""
+    try:
+        Path(claim).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def take(order: str) -> None:
+    """Take an order; it holds from now on."""
+    action, worker, what, *claim = order.split()
+    if action == "drag":
+        _drags[worker] = float(what)
+    elif action == "spare":
+        _deaths.pop((worker, what), None)
+    else:
+        _deaths[worker, what] = _ACTIONS[action], "".join(claim)
+
+
 def _listen() -> None:
     for line in sys.stdin:
-        action, worker, what = line.split()
-        if action == "drag":
-            _drags[worker] = float(what)
-        elif action == "spare":
-            _deaths.pop((worker, what), None)
-        else:
-            _deaths[worker, what] = _ACTIONS[action]
+        take(line)
     os._exit(1)

@@ -40,7 +40,15 @@ class Report:
             "kafka": VERSION,
             "python": platform.python_version(),
             "faults": [_fault(kind, self.outcomes) for kind in A_MINUTE],
-            "crash_points": {"reached": len(self._points()), "of": len(every_point(list(WORKERS)))},
+            "crash_points": {
+                "reached": len(self._points()),
+                "of": len(every_point(list(WORKERS))),
+                "not_reached": [
+                    f"{worker}:{point}"
+                    for worker, point in every_point(list(WORKERS))
+                    if (worker, point) not in self._points()
+                ],
+            },
             "trials": [_trial(one) for one in self.outcomes],
             "controls": [
                 {
@@ -75,6 +83,9 @@ class Report:
         points = document["crash_points"]
         caught = f"{sum(one.caught for one in self.controls)}/{len(CONTROLS)}" if self.controls else "not run"
         yield f"Crash points reached: {points['reached']} of {points['of']}. Controls caught: {caught}."
+        if points["not_reached"]:
+            yield ""
+            yield f"Not reached: {', '.join(points['not_reached'])}."
         yield ""
         if self.controls:
             yield from _table(

@@ -41,7 +41,7 @@ class Planned:
     kind: Kind
     #: The process of a worker, an instance, the broker or a topic.
     target: str
-    #: How long it lasts; of a crash: how long it may take to come true.
+    #: How long it lasts; of a crash: how long it is thought to take until it comes true.
     duration_s: float
     #: The crash point, or the mode of the network.
     detail: str = ""

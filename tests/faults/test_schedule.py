@@ -17,6 +17,12 @@ def test_every_kind_of_fault_strikes_within_two_minutes() -> None:
     assert kinds == set(Kind) == set(A_MINUTE)
 
 
+def test_a_trial_of_ten_minutes_goes_through_every_crash_point_of_every_worker() -> None:
+    planned = schedule(0, 600, NAMES, instances())
+    reached = {(one.target.rpartition("-")[0], one.detail) for one in planned if one.kind is Kind.CRASH}
+    assert reached == set(every_point(NAMES))
+
+
 def test_trials_that_follow_each_other_go_through_every_crash_point_of_every_worker() -> None:
     planned = [one for seed in range(6) for one in schedule(seed, 120, NAMES, instances())]
     reached = {(one.target.rpartition("-")[0], one.detail) for one in planned if one.kind is Kind.CRASH}
