@@ -91,9 +91,8 @@ class Deployment:
         self._wait = wait
         self._answers = answers
         self._keys = Keys(settings.keys_directory)
-        self._keys.federation(
-            settings.federation
-        )  # missing, it is better missed now than at the first report
+        # Missing, it is better missed now than at the first report.
+        self._keys.federation(settings.federation)
         self._sequences = {
             stream: SequenceFile(
                 settings.keys_directory, f"{settings.federation}@{instance_id}", stream, clock

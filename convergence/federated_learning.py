@@ -118,11 +118,9 @@ class FederatedLearningConvergence:
                 metadata=merged,
             )
             self.instance_registry[instance_id] = known
-        known.instance_name, known.deployment_region, known.metadata = (
-            instance_name,
-            deployment_region,
-            merged,
-        )
+        known.instance_name = instance_name
+        known.deployment_region = deployment_region
+        known.metadata = merged
         self._federation.join(instance_id, organisation(known))
         return known
 

@@ -10,15 +10,11 @@ from convergence.errors import TooManyPatterns
 from convergence.keys import FederationKey
 from convergence.patterns import Pattern
 from schemas import cloudevents, signing
-from schemas.commands import SynchronizationRequested
 from schemas.event import MAX_REPORT_ROWS, Inbound
-from schemas.knowledge import KnowledgeAcknowledged
 from schemas.partitioning import key_partition
 from schemas.reports import PatternReport
+from workers.inbound import BY_FEDERATION
 from workers.runtime.port import Message
-
-#: Topics that are keyed by federation/instance_id but partitioned by federation.
-_BY_FEDERATION = frozenset({KnowledgeAcknowledged.topic, SynchronizationRequested.topic})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Sender:
         kind = type(event).__name__
         subject: str | None = getattr(event, "instance_id", None)
         key = self.federation if subject is None else f"{self.federation}/{subject}"
-        partition_key = self.federation if event.topic in _BY_FEDERATION else key
+        partition_key = self.federation if event.topic in BY_FEDERATION else key
         value = event.encode()
         headers = cloudevents.headers(
             f"{key}/{kind}/{version}", kind, self._source(), time_ms, subject or self.name

@@ -17,10 +17,7 @@ COMMANDS = {
     "topics": ("flc.topics", "Check, compare, create and update the topics."),
     "worker": ("flc.worker", "Run and list the workers."),
     "keys": ("flc.keys", "Make key pairs."),
-    "instances": (
-        "flc.instances",
-        "The instances of a federation.",
-    ),
+    "instances": ("flc.instances", "The instances of a federation."),
     "publish": ("flc.publish", "Publish patterns, wait for the result."),
     "subscribe": ("flc.subscribe", "Print results as they come."),
     "page": ("flc.page.command", "The live page of a federation."),

@@ -89,9 +89,8 @@ def judge(reports: Sequence[Packed], thresholds: Thresholds) -> Verdict:
         rows["strength"] + rows["certainty"] < 2 * thresholds.quality_micro,
     )
     reason = np.zeros(len(report), np.int64)
-    for code, rows_that_fail in reversed(
-        tuple(enumerate(failed, 1))
-    ):  # so the first that applies has the last word
+    # Backwards, so that the first that applies has the last word.
+    for code, rows_that_fail in reversed(tuple(enumerate(failed, 1))):
         reason[rows_that_fail] = code
     width = len(REASONS)
     counts = np.bincount(report * width + reason, minlength=len(reports) * width).reshape(-1, width)

@@ -5,16 +5,12 @@ headers say so, which are not signed and so grant nothing that the signature doe
 """
 
 import re
-from functools import cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Reason
 from workers.fold import Context, Emit, Record
-
-#: Name of the distribution whose version a letter carries.
-DISTRIBUTION = "federated-learning-convergence"
+from workers.version import code_version
 
 #: Header of a redriven record: where the original stands, topic/partition/offset.
 REDRIVEN_FROM = "flc_redriven_from"
@@ -72,12 +68,3 @@ def _digest(value: bytes, context: Context) -> str:
     # Keyed, so that nobody without the key can confirm a guess of the payload; blake2b takes 64 bytes of key.
     key = context.settings.dead_letter_key.get_secret_value().encode()[:64]
     return blake2b(value, key=key, digest_size=16).hexdigest()
-
-
-@cache
-def code_version() -> str:
-    """Return the version of the installed distribution, which every letter carries."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "0+source"

@@ -33,9 +33,9 @@ class Parts(Generic[P]):
     repetition.
     """
 
-    def __init__(self, event: type[P], name: str = "parts") -> None:
-        self.waiting: Table[P] = Table(name, event, encode=lambda part: part.encode())
-        self.done: Table[int] = Table(f"{name}-done", int)
+    def __init__(self, event: type[P]) -> None:
+        self.waiting: Table[P] = Table("parts", event, encode=lambda part: part.encode())
+        self.done: Table[int] = Table("parts-done", int)
 
     def tables(self) -> tuple[Table[Any], Table[Any]]:
         """Return the tables, for the state of the worker."""

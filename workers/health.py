@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-import orjson
-
 from learning import weights
 from schemas.health import Admitted, InstanceHealth, Judged, Status
 from schemas.instances import Heartbeat, InstanceRegistered
@@ -41,7 +39,7 @@ class HealthState(State):
 
     def __init__(self) -> None:
         self.registrations = registry.registrations()
-        self.vitals: Table[Vitals] = Table("vitals", Vitals, encode=orjson.dumps)
+        self.vitals: Table[Vitals] = Table("vitals", Vitals)
         #: (observed from, last look), under no federation; empty after a restore.
         self.observer: Table[tuple[int, int]] = Table("observer", None)
         super().__init__(self.registrations, self.vitals, self.observer)

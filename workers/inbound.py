@@ -12,8 +12,10 @@ from typing import Generic, TypeVar
 
 from schemas import cloudevents, signing
 from schemas.cloudevents import Envelope
+from schemas.commands import SynchronizationRequested
 from schemas.event import MAX_RECORD_BYTES, Inbound
 from schemas.instances import PublicKey
+from schemas.knowledge import KnowledgeAcknowledged
 from schemas.partitioning import key_partition
 from schemas.reasons import Reason
 from workers.fold import Context, Record
@@ -23,7 +25,7 @@ from workers.parsing import MAX_SEQUENCE, parse, read_object
 MAX_HEADER_BYTES = 4096
 
 #: Topics whose records lie where their federation hashes to, whatever the rest of their key says.
-_BY_FEDERATION = frozenset({"flc.commands.v1", "flc.acknowledgements.v1"})
+BY_FEDERATION = frozenset({SynchronizationRequested.topic, KnowledgeAcknowledged.topic})
 
 _ADDRESS = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})(?:/([a-z0-9][a-z0-9._-]{0,63}))?")
 
@@ -198,7 +200,7 @@ def _place(record: Record, context: Context) -> tuple[Address, bytes]:
         raise _RefusedError(Reason.KEY_MISMATCH)
     if record.value is None:
         raise _RefusedError(Reason.TOMBSTONE)
-    hashed = address.federation if record.topic in _BY_FEDERATION else record.key.decode()
+    hashed = address.federation if record.topic in BY_FEDERATION else record.key.decode()
     if record.partition != key_partition(hashed, context.partitions[record.topic]):
         raise _RefusedError(Reason.WRONG_PARTITION)
     return address, record.value

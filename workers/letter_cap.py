@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Reason
-from workers import dead_letters
 from workers.fold import Emit, Record, S, State, Step, Table, Worker
+from workers.version import code_version
 
 #: Letters of their own that records get in a minute.
 LETTERS_A_MINUTE = 100
@@ -126,7 +126,7 @@ def _together(worker: Worker[S], key: str, row: Refused, time_ms: int) -> Emit:
         length=row.size,
         digest="",
         append_ms=row.append_ms,
-        version=dead_letters.code_version(),
+        version=code_version(),
     )
     place = f"{topic}/{context.partition}/{row.first_offset}"
     partition = context.partition % context.partitions[DeadLetter.topic]

@@ -83,9 +83,8 @@ def read_object(value: bytes) -> dict[str, Any] | Reason:  # noqa: PLR0911  (one
 
 def _syntax(error: orjson.JSONDecodeError) -> Reason:
     message = error.msg
-    if (
-        "surrogate" in message
-    ):  # orjson names them in all its messages about UTF-8, but for the byte order mark
+    # orjson names them in all its messages about UTF-8, but for the byte order mark.
+    if "surrogate" in message:
         return Reason.BAD_UTF8
     if "depth limit" in message:
         return Reason.TOO_DEEP

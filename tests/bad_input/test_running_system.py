@@ -35,9 +35,9 @@ from tests.bad_input.classes import (
 from tests.bad_input.drafts import DRAFTS, MALLORY, Draft
 from tests.bad_input.system import Accounts, Ended, Place, System, running, send_compressed
 from tests.deployments import Instance, key_of
-from workers.dead_letters import code_version
 from workers.fold import Record
 from workers.letter_cap import LETTERS_A_MINUTE
+from workers.version import code_version
 
 FEDERATION = "bad-input"
 PARTITIONS = {name: topic.partitions for name, topic in load().declared.items()}

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.runtime.toys import NUMBERS, RULES, SUMS, Adder, AdderState, Lazy, Ruled, World, told, until
+from tests.runtime.toys import (
+    NUMBERS,
+    RULES,
+    SUMS,
+    Adder,
+    AdderState,
+    Lazy,
+    Ruled,
+    World,
+    failures,
+    told,
+    until,
+)
 from workers.fold import Record, Step
 from workers.runtime import tenure
 from workers.runtime.port import Fenced, Message, TopicPartition
@@ -84,7 +96,7 @@ async def test_a_task_that_was_fenced_does_nothing_more_and_takes_over_again_onl
     async with world.running() as process:
         intruder = await world.bus.transactional_producer("flc.adder.0", 1_000)
         world.say(1)
-        await until(lambda: process.metrics.task_failures.labels("adder", "Fenced")._value.get() == 1)
+        await until(lambda: failures(process, "Fenced") == 1)
         assert world.told() == []
         await until(lambda: world.told() == [1])
         with pytest.raises(Fenced):
@@ -198,6 +210,16 @@ async def test_a_lazy_worker_whose_history_is_gone_ends_for_good_and_says_so() -
         await until(lambda: bool(process.info()["workers"]["lazy"]["ended"]))
         assert "offset 1 is needed" in process.info()["workers"]["lazy"]["ended"]["0"]
         assert not process.ready
+
+
+async def test_a_worker_whose_input_was_made_anew_ends_for_good_and_names_what_it_was_to_read() -> None:
+    world = World(workers=(Lazy,))
+    position = Position({NUMBERS: 9}, {NUMBERS: 0})
+    world.log.append(Message("flc.changelog.lazy.v1", 0, POSITION_KEY, position.encode()))
+    async with world.process() as process:
+        await until(lambda: bool(process.info()["workers"]["lazy"]["ended"]))
+        ended = process.info()["workers"]["lazy"]["ended"]["0"]
+    assert "offset 9 is needed, the log holds [0, 0)" in ended
 
 
 async def test_a_restore_waits_for_a_transaction_that_is_still_open_in_the_changelog() -> None:

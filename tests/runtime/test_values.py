@@ -27,7 +27,7 @@ def test_broker_time_goes_on_from_the_largest_append_time() -> None:
     clock = StillClock()
     time = BrokerTime(clock)
     time.saw(1_000)
-    clock._ahead += 2.0
+    clock.advance(2.0)
     time.saw(1_500)
     assert time.now_ms() == 3_000
     time.saw(9_000)
@@ -37,10 +37,13 @@ def test_broker_time_goes_on_from_the_largest_append_time() -> None:
 def test_a_deadline_expires_and_can_be_extended() -> None:
     clock = StillClock()
     deadline = Deadline(clock, 5.0)
-    clock._ahead += 5.0
+    clock.advance(5.0)
     assert deadline.expired
     deadline.extend()
-    assert deadline.remaining_s == 5.0
+    clock.advance(4.0)
+    assert not deadline.expired
+    clock.advance(1.0)
+    assert deadline.expired
 
 
 def test_a_position_survives_its_record() -> None:

@@ -232,6 +232,12 @@ class World:
         return self.log.records(TopicPartition(f"flc.changelog.{worker}.v1", partition))
 
 
+def failures(process: Process, error: str) -> float:
+    """Return how many tasks of the adder failed with this type of error."""
+    labels = {"worker": Adder.name, "error": error}
+    return process.metrics.registry.get_sample_value("flc_task_failures_total", labels) or 0.0
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition; fails when it does not come true."""
     async with asyncio.timeout(LIMIT_S):

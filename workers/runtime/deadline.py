@@ -14,14 +14,9 @@ class Deadline:
         self._at = clock.monotonic() + seconds
 
     @property
-    def remaining_s(self) -> float:
-        """Seconds that are left; 0 when it has passed."""
-        return max(0.0, self._at - self._clock.monotonic())
-
-    @property
     def expired(self) -> bool:
         """Whether the moment has passed."""
-        return self.remaining_s == 0.0
+        return self._clock.monotonic() >= self._at
 
     def extend(self) -> None:
         """Start the same span again, from now: something happened."""

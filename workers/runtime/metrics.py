@@ -2,7 +2,6 @@
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from prometheus_client import (
@@ -20,17 +19,10 @@ from schemas.reasons import Reason
 from workers.fold import Outcome, Record, Step, Worker
 from workers.runtime.federation_metrics import SECONDS, FederationMetrics
 from workers.runtime.port import TopicPartition
+from workers.version import code_version
 
 # The library would tell of every counter when it was made: twice as many series, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-def code_version() -> str:
-    """Return the version of the installed distribution; "source" in a checkout that is not installed."""
-    try:
-        return version("federated-learning-convergence")
-    except PackageNotFoundError:
-        return "source"
 
 
 class Metrics:
@@ -125,7 +117,10 @@ class Metrics:
         self.transactions.labels(worker, "committed").inc()
 
     def handled(self, worker: str, records: Sequence[Record], step: Step) -> None:
-        """Count a step that stands."""
+        """Count a step, with its commit or before it: a step that publishes nothing is committed later.
+
+        If its task is rebuilt in between, its records are read again, and counted again.
+        """
         for topic, count in Counts(record.topic for record in records).items():
             self.records_read.labels(worker, topic).inc(count)
         for (topic, outcome), count in step.handled.items():

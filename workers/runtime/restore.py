@@ -65,8 +65,9 @@ class Restore:
             start = starts[at]
             # An input that was added to the worker after its last run is read from its beginning.
             wanted = following.setdefault(at.topic, start)
-            needed = position.covered.get(at.topic, start) if self.worker.flushed_lazily else wanted
-            if wanted > ends[at] or (self.worker.flushed_lazily and needed < start):
+            if wanted > ends[at]:
+                raise HistoryLost(at, wanted, start, ends[at])
+            if self.worker.flushed_lazily and (needed := position.covered.get(at.topic, start)) < start:
                 raise HistoryLost(at, needed, start, ends[at])
             if wanted < start:
                 lost.append((at.topic, wanted, start))

@@ -36,7 +36,7 @@ from opentelemetry.util.types import AttributeValue
 from schemas.cloudevents import Headers
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
 from workers.fold import Emit, Record
-from workers.runtime.metrics import code_version
+from workers.version import code_version
 
 TRACEPARENT = "traceparent"
 

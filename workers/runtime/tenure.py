@@ -69,7 +69,6 @@ class Tenure:
         restored: Restored,
     ) -> None:
         self.position = restored.position
-        self.steps = 0
         self._worker = worker
         self._around = around
         self._clock = around.clock
@@ -194,9 +193,8 @@ class Tenure:
         if step.emits or step.notes or self._state.changed:
             await self._commit((), step)
         else:
-            self._quiet_since = (
-                self._clock.monotonic()
-            )  # keeps the pace, should the deadline stay in the past
+            # Keeps the pace, should the deadline stay in the past.
+            self._quiet_since = self._clock.monotonic()
 
     def _handled_up_to(self, ends: Mapping[TopicPartition, int]) -> bool:
         for at, end in ends.items():
@@ -243,7 +241,6 @@ class Tenure:
         )
 
     def _tell(self, step: Step) -> None:
-        self.steps += 1
         for event, fields in step.notes:
             log.info(event, worker=self._worker.name, partition=self._partition, **fields)
 
