@@ -37,8 +37,8 @@ STORM_EVERY_S, STORM_ASSIGNMENTS = 1.5, 5
 #: Seconds in which what a fault did must show: a process starts, and its group waits for it.
 SHOWS_S = 30.0
 
-#: Seconds in which a crash must come true, whatever the schedule gave it: without a broker nothing does.
-CRASH_LIMIT_S = 180.0
+#: Seconds in which an order must come true, whatever the schedule gave it: without a broker nothing does.
+COMES_TRUE_S = 180.0
 
 #: The crash points around a transaction, which only a process reaches that has something to publish.
 _PUBLISHING = frozenset({CrashPoint.BEFORE_PUBLISH, CrashPoint.AFTER_PUBLISH, CrashPoint.AFTER_COMMIT})
@@ -101,6 +101,15 @@ class Fault(ABC):
         return self.scene.fleet.victims[self.planned.target]
 
     @property
+    def copies(self) -> list[Victim]:
+        """All processes that run the worker for good."""
+        return [self.scene.fleet.victims[f"{self.worker}-{copy}"] for copy in range(COPIES)]
+
+    def claim(self, point: CrashPoint) -> str:
+        """Return a name for an order of which only the first process takes note that gets to the point."""
+        return f"{self.worker}-{point}-{time.time_ns()}"
+
+    @property
     def worker(self) -> str:
         """The worker that the process runs."""
         return self.planned.target.rpartition("-")[0] or self.planned.target
@@ -136,9 +145,7 @@ class Crashed(Fault):
 
     async def strike(self) -> None:
         point = CrashPoint(self.planned.detail)
-        victims = [self.victim]
-        if point in _PUBLISHING:
-            victims = [self.scene.fleet.victims[f"{self.worker}-{copy}"] for copy in range(COPIES)]
+        victims = self.copies if point in _PUBLISHING else [self.victim]
         async with AsyncExitStack() as stack:
             for victim in victims:
                 await stack.enter_async_context(victim.lock)
@@ -146,12 +153,12 @@ class Crashed(Fault):
                 await self.victim.kill()
                 await self.victim.start(crash_at=f"{self.worker}:{point}")
             else:
-                claim = f"{self.worker}-{point}-{time.time_ns()}"
+                claim = self.claim(point)
                 for victim in victims:
                     victim.order("kill", self.worker, point, claim)
             if point is CrashPoint.IN_REVOKE:
                 await (await stack.enter_async_context(self.scene.fleet.another(self.worker))).start()
-            if await until(lambda: not all(victim.runs for victim in victims), CRASH_LIMIT_S):
+            if await until(lambda: not all(victim.runs for victim in victims), COMES_TRUE_S):
                 dead = [victim for victim in victims if not victim.runs]
                 self.seen = -signal.SIGKILL in [await victim.died(END_LIMIT_S) for victim in dead]
             else:  # the order stands still, and must not come true later
@@ -166,16 +173,25 @@ class Crashed(Fault):
 
 
 class Zombie(Fault):
-    """The process stops in front of a transaction, somebody else takes over, and then it goes on."""
+    """A process stops in front of a transaction, somebody else takes over, and then it goes on.
+
+    All processes of the worker are told, and the first that gets there stops.
+    """
 
     async def strike(self) -> None:
-        async with self.victim.lock:
-            self.victim.order("stop", self.worker, CrashPoint.BEFORE_PUBLISH)
-            self.seen = await until(lambda: self.victim.stopped, self.planned.duration_s)
+        async with AsyncExitStack() as stack:
+            for victim in self.copies:
+                await stack.enter_async_context(victim.lock)
+            claim = self.claim(CrashPoint.BEFORE_PUBLISH)
+            for victim in self.copies:
+                victim.order("stop", self.worker, CrashPoint.BEFORE_PUBLISH, claim)
+            self.seen = await until(lambda: any(victim.stopped for victim in self.copies), COMES_TRUE_S)
+            self.victim.claims(claim)  # nobody stops any more
+            self._stopped = [victim.name for victim in self.copies if victim.stopped]
             if self.seen:
                 await self._taken_over()
-            self.victim.order("spare", self.worker, CrashPoint.BEFORE_PUBLISH)
-            self.victim.signal(signal.SIGCONT)
+            for victim in self.copies:
+                victim.signal(signal.SIGCONT)
 
     async def _taken_over(self) -> None:
         """Wait until every partition of the worker has an owner that commits."""
@@ -189,8 +205,9 @@ class Zombie(Fault):
         if not self.seen:
             return False
         late = evidence.journal.during(self.began_s, self.healed_s + SHOWS_S, "task.failed", self.worker)
-        refused = any(entry.victim == self.victim.name and entry.error == "Fenced" for entry in late)
-        taken_over = self.reassigned(evidence) > self.reassigned(evidence, self.victim.name)
+        (stopped,) = self._stopped
+        refused = any(entry.victim == stopped and entry.error == "Fenced" for entry in late)
+        taken_over = self.reassigned(evidence) > self.reassigned(evidence, stopped)
         return refused and taken_over
 
 

@@ -99,6 +99,10 @@ class Victim:
         if self.runs and self._child is not None and self._child.stdin is not None:
             self._child.stdin.write(" ".join(words).encode() + b"\n")
 
+    def claims(self, claim: str) -> None:
+        """Let an order have been followed that was given with this claim."""
+        (self._directory / claim).touch()
+
     def signal(self, how: signal.Signals) -> None:
         """Send a signal, if there is a process."""
         if self.runs and self._child is not None:

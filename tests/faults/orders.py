@@ -1,7 +1,7 @@
 """Orders to a worker's process, given on its standard input: die here, stop there, be slow.
 
 ``{action} {worker} {point} [{claim}]``: ``kill`` or ``stop`` the process when the worker next reaches a crash
-point; of all that are told the same claim only the first. ``spare`` withdraws such an order.
+point; of all that are told the same claim only the first.
 ``drag {worker} {seconds}``: take so long for each record; 0 ends it. A process whose input ends has lost the
 one who watches over it, and ends too.
 """
@@ -79,8 +79,6 @@ def take(order: str) -> None:
     action, worker, what, *claim = order.split()
     if action == "drag":
         _drags[worker] = float(what)
-    elif action == "spare":
-        _deaths.pop((worker, what), None)
     else:
         _deaths[worker, what] = _ACTIONS[action], "".join(claim)
 

@@ -40,10 +40,3 @@ def test_an_order_holds_for_its_worker_and_its_point_and_once(signals: list[sign
     crash.reached("privacy", CrashPoint.BEFORE_PUBLISH)
     crash.reached("privacy", CrashPoint.BEFORE_PUBLISH)
     assert signals == [signal.SIGSTOP]
-
-
-def test_a_spared_process_lives(signals: list[signal.Signals]) -> None:
-    orders.take("kill privacy in_revoke")
-    orders.take("spare privacy in_revoke")
-    orders.ObedientCrash().reached("privacy", CrashPoint.IN_REVOKE)
-    assert signals == []
