@@ -2,7 +2,8 @@
 
     uv run python -m benchmarks [FIGURE …] [--quick] [--format json] [--write]
 
-Every size is an option too. ``--write`` keeps the result in ``docs/benchmarks.json``.
+Every size is an option too. ``--write`` keeps each figure as soon as it is measured, beside those that this
+run does not measure, and writes the pages that show them (see ``document``).
 """
 
 import argparse
@@ -11,11 +12,12 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+import time
+from collections.abc import Awaitable, Callable
 
 from benchmarks import (
     aggregation,
+    costs,
     end_to_end,
     frameworks_compared,
     memory,
@@ -25,11 +27,10 @@ from benchmarks import (
     synchronization,
     under_load,
 )
+from benchmarks.document import Document, document, figures_of, keep, kept, merged
 from benchmarks.figure import Figure, table
 from benchmarks.measurement import machine
 from benchmarks.sizes import FULL, QUICK, Sizes
-
-DOCUMENTS = Path(__file__).parents[1] / "docs"
 
 #: What can be measured, in the order in which it is printed.
 MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] = {
@@ -42,6 +43,7 @@ MEASURES: dict[str, Callable[[Sizes], list[Figure] | Awaitable[list[Figure]]]] =
     "P7": restore.figures,
     "latency": under_load.figures,
     "metrics": metrics.figures,
+    "costs": costs.figures,
 }
 
 
@@ -51,7 +53,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("figures", nargs="*", help=f"some of {', '.join(MEASURES)}; all without a name")
     parser.add_argument("--quick", action="store_true", help="small sizes: some minutes, and rough")
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument("--write", action="store_true", help="keep the result in docs/")
+    parser.add_argument("--write", action="store_true", help="keep the result in docs/ and the README")
     for field in dataclasses.fields(Sizes):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
     chosen = parser.parse_args()
@@ -68,34 +70,31 @@ def sizes(chosen: argparse.Namespace) -> Sizes:
     )
 
 
-async def measured(names: Sequence[str], of: Sizes) -> list[Figure]:
-    """Return the figures, telling on the error output what is being measured."""
-    found: list[Figure] = []
-    for name, figures in MEASURES.items():
-        if not names or name in names:
-            print(f"measuring {name} …", file=sys.stderr)
-            several = figures(of)
-            found += await several if inspect.isawaitable(several) else several
-    return found
+async def measured(name: str, of: Sizes) -> Document:
+    """Measure, and tell on the error output what is being measured and how long it took."""
+    print(f"measuring {name} …", file=sys.stderr)
+    computer, started = machine(), time.monotonic()
+    several = MEASURES[name](of)
+    figures = await several if inspect.isawaitable(several) else several
+    print(f"… took {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return document(name, figures, of, computer)
 
 
 def main() -> None:
     """Measure and print."""
     chosen = options()
-    of, computer = sizes(chosen), machine()
-    figures = asyncio.run(measured(chosen.figures, of))
-    document = {
-        **{figure.name: figure.document() for figure in figures},
-        "machine": computer,
-        "sizes": dataclasses.asdict(of),
-    }
-    if chosen.write:
-        (DOCUMENTS / "benchmarks.json").write_text(json.dumps(document, indent=2) + "\n")
+    order, of, found = list(MEASURES), sizes(chosen), Document()
+    for name in order:
+        if not chosen.figures or name in chosen.figures:
+            new = asyncio.run(measured(name, of))
+            found = merged(found, new, order)
+            if chosen.write:
+                keep(merged(kept(), new, order))
     if chosen.format == "json":
-        print(json.dumps(document, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        print("\n".join(table(figures)))
-        print("\n" + ", ".join(f"{name} {value}" for name, value in computer.items()))
+        print("\n".join(table(figures_of(found).items())))
+        print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from benchmarks import straightforward
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, growth
 from benchmarks.load import WORDS, Population
 from benchmarks.measurement import Spread, in_turn, peak_mb, ratios
 from benchmarks.sizes import Sizes
@@ -74,6 +74,13 @@ def decoded(values: list[tuple[int, bytes]], member: np.ndarray) -> Cells:
     return Cells(member, np.concatenate(rows).astype(ROW, copy=False), WORDS)
 
 
+def cpu_of(population: Population, sizes: Sizes) -> float:
+    """Return the CPU seconds of aggregating and scoring everything."""
+    cells, members = population.cells(), population.members()
+    costs = in_turn({"scored": lambda: scored(cells, members)}, repetitions=sizes.repetitions)["scored"]
+    return Spread.of([cost.cpu_seconds for cost in costs]).median
+
+
 def figures(sizes: Sizes) -> list[Figure]:
     """Measure; the ratios are of CPU seconds, which a busy machine disturbs least."""
     population = Population(sizes.large, sizes.patterns, sizes.pool)
@@ -95,6 +102,10 @@ def figures(sizes: Sizes) -> list[Figure]:
     milliseconds = {f"{name}_ms": Spread.of(of).median * 1e3 for name, of in cpu.items()}
     details = {"cells": len(cells), **milliseconds, "peak_mb": peak_mb(os.getpid())}
     limit = "" if len(cells) >= 1_000_000 else "measured with few cells: the goal is for 1,000,000"  # noqa: PLR2004
+    curve = {
+        instances: cpu_of(Population(instances, sizes.patterns, sizes.pool), sizes)
+        for instances in sizes.federations
+    }
     by_cell = [seconds * SHARE_OF_DICTIONARIES for seconds in cpu["dictionaries"]]
     return [
         Figure(
@@ -123,5 +134,12 @@ def figures(sizes: Sizes) -> list[Figure]:
             ratios(by_cell, cpu["scored"]),
             details,
             f"the dictionaries hold a {SHARE_OF_DICTIONARIES}th of the instances",
+        ),
+        growth(
+            "P3 growth",
+            "exponent of the CPU time of aggregate and score",
+            curve,
+            over="instances",
+            unit="CPU seconds",
         ),
     ]

@@ -1,10 +1,10 @@
 """A figure: one ratio with its goal, what it was computed from, and what holds it back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmarks.measurement import Spread
+from benchmarks.measurement import Spread, exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,25 @@ class Figure:
         }
 
 
-def table(figures: Sequence[Figure]) -> list[str]:
-    """Return the figures as the lines of a Markdown table."""
+def growth(
+    name: str, what: str, points: Mapping[int, float], *, over: str, unit: str, **details: Any
+) -> Figure:
+    """Return how something grows: its ratio is the exponent that fits, its curve is part of the picture."""
+    slope = exponent(list(points), list(points.values()))
+    curve = {"over": over, "unit": unit, "points": {str(size): value for size, value in points.items()}}
+    return Figure(name, what, None, "at most", Spread(slope, slope, slope), {"curve": curve, **details})
+
+
+def table(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return figures, each a name and its document, as the lines of a Markdown table."""
     lines = ["| | measured as a ratio | goal | ratio | spread | |", "| --- | --- | --- | --- | --- | --- |"]
-    for one in figures:
-        sign = "≥" if one.sense == "at least" else "≤"
-        goal = "" if one.goal is None else f"{sign} {one.goal:g}"
-        verdict = {None: "", True: "met", False: "missed"}[one.met]
-        spread = f"{_short(one.ratio.low)} … {_short(one.ratio.high)}"
-        lines.append(
-            f"| {one.name} | {one.what} | {goal} | {_short(one.ratio.median)} | {spread} | {verdict} |"
-        )
+    for name, one in figures:
+        sign = "≥" if one["sense"] == "at least" else "≤"
+        goal = "" if one["goal"] is None else f"{sign} {one['goal']:g}"
+        verdict = {None: "", True: "met", False: "missed"}[one["met"]]
+        verdict = "; ".join(said for said in (verdict, one["limit"]) if said)
+        spread = f"{_short(one['low'])} … {_short(one['high'])}" if one["low"] < one["high"] else ""
+        lines.append(f"| {name} | {one['what']} | {goal} | {_short(one['ratio'])} | {spread} | {verdict} |")
     return lines
 
 

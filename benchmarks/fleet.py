@@ -21,7 +21,7 @@ from schemas.convergence import (
     SynchronizationAnnounced,
     SynchronizationCompleted,
 )
-from schemas.instances import InstanceRegistered
+from schemas.instances import Heartbeat, InstanceRegistered
 from schemas.knowledge import KnowledgeAcknowledged
 from schemas.reports import PatternReport
 from workers.runtime.port import Producer
@@ -29,6 +29,7 @@ from workers.runtime.port import Producer
 #: What instances write to.
 TOPICS = (
     InstanceRegistered.topic,
+    Heartbeat.topic,
     PatternReport.topic,
     SynchronizationRequested.topic,
     KnowledgeAcknowledged.topic,
@@ -40,15 +41,15 @@ class Fleet:
 
     def __init__(self, federation: Federation, producer: Producer, events: Subscription) -> None:
         self.federation = federation
-        self._producer = producer
+        self.producer = producer
         self._events = events
         self._synchronizations = 0
 
     async def report(self) -> None:
         """Report everything for the first time, and wait until every report is covered."""
         waiting = {f"i{number}" for number in range(self.federation.population.instances)}
-        await publish(self._producer, self.federation.registrations())
-        await publish(self._producer, self.federation.reports())
+        await publish(self.producer, self.federation.registrations())
+        await publish(self.producer, self.federation.reports())
         async with asyncio.timeout(PATIENCE_S):
             while waiting:
                 event = await self._events.next(POLL_S)
@@ -66,14 +67,14 @@ class Fleet:
         reports, acknowledgements = self.federation.reports(), self.federation.acknowledgements(round_id)
         command = self.federation.command(request)
         started = time.perf_counter()
-        await publish(self._producer, [command])
+        await publish(self.producer, [command])
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 event = await self._events.next(POLL_S)
                 if isinstance(event, SynchronizationAnnounced):
-                    await publish(self._producer, reports)
+                    await publish(self.producer, reports)
                 elif isinstance(event, KnowledgeAnnounced):
-                    await publish(self._producer, acknowledgements)
+                    await publish(self.producer, acknowledgements)
                 elif isinstance(event, SynchronizationCompleted) and request in event.commands:
                     return event, time.perf_counter() - started
                 elif isinstance(event, RoundAbandoned):

@@ -64,7 +64,7 @@ class Framework:
             uv,
             *("run", "--quiet", "--no-project", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}"),
             *packages,
-            *("python", PROGRAMS / program, on.address, *topics, f"{name}.group", directory / name),
+            *("python", str(PROGRAMS / program), on.address, *topics, f"{name}.group", str(directory / name)),
             cwd=PROGRAMS,
             stdout=asyncio.subprocess.DEVNULL,
         )

@@ -116,6 +116,8 @@ async def throughput(on: System) -> None:
     own = on.settings.model_copy(update={"federation": name})
     async with Deployment(on.bus, own, "asker", "asker", answers=False) as deployment:
         event = await deployment.request_synchronization(timeout_s=120)
+    if isinstance(event, str):
+        sys.exit(f"no round: {event}")
     (finding,) = [
         one for one in await audit(on.bus, own, event.round_id) if one.subject == subject_of(event.round_id)
     ]

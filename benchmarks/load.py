@@ -14,7 +14,7 @@ from learning.cells import Cells, Members
 from schemas import signing
 from schemas.columns import ROW
 from schemas.commands import SynchronizationRequested
-from schemas.instances import InstanceRegistered, PublicKey
+from schemas.instances import Heartbeat, InstanceRegistered, PublicKey
 from schemas.knowledge import KnowledgeAcknowledged
 from schemas.reports import PatternReport
 from workers.runtime.port import Message
@@ -134,6 +134,24 @@ class Federation:
             sender.message(
                 KnowledgeAcknowledged(
                     federation=self.name, instance_id=f"i{number}", round_id=round_id, sequence=sequence
+                ),
+                sequence,
+                sequence,
+            )
+            for number, sender in enumerate(self._senders)
+        ]
+
+    def heartbeats(self) -> list[Message]:
+        """Return a sign of life of every instance."""
+        sequence = self._next()
+        return [
+            sender.message(
+                Heartbeat(
+                    federation=self.name,
+                    instance_id=f"i{number}",
+                    sequence=sequence,
+                    total_requests=1_000,
+                    pattern_count=self.population.patterns,
                 ),
                 sequence,
                 sequence,

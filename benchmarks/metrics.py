@@ -11,8 +11,8 @@ from benchmarks.load import Federation, Population
 from benchmarks.measurement import Spread, in_turn, ratios
 from benchmarks.sizes import Sizes
 from schemas.topics import load
-from workers.fold import Context, Record, State, Step
-from workers.privacy import Privacy
+from workers.fold import Context, Record, Step
+from workers.privacy import Privacy, PrivacyState
 from workers.runtime.clock import unix_ms
 from workers.runtime.encoding import encode
 from workers.runtime.metrics import Metrics
@@ -76,14 +76,14 @@ def records(messages: Sequence[Message]) -> list[Record]:
     ]
 
 
-def state_with(worker: Privacy, registered: Sequence[Record]) -> State:
+def state_with(worker: Privacy, registered: Sequence[Record]) -> PrivacyState:
     """Return a state that knows the instances and none of their reports."""
     state = worker.state()
     worker.step(state, registered)
     return state
 
 
-def worked(worker: Privacy, state: State, batches: Sequence[Sequence[Record]]) -> list[Step]:
+def worked(worker: Privacy, state: PrivacyState, batches: Sequence[Sequence[Record]]) -> list[Step]:
     """Judge every batch and encode what is published."""
     steps = []
     for batch in batches:

@@ -3,9 +3,9 @@
 from contextlib import AsyncExitStack
 
 from benchmarks.end_to_end import Product, pass_through, publish
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, growth
 from benchmarks.load import Federation, Population
-from benchmarks.measurement import Spread, cpu_seconds, exponent, ratios
+from benchmarks.measurement import Spread, cpu_seconds, ratios
 from benchmarks.sizes import Sizes
 from benchmarks.system import System, Workers, shared, system
 from convergence.topics import partition_counts
@@ -64,7 +64,7 @@ class Line:
         return own / signatures * MICRO, cost.cpu_seconds / signatures * MICRO, signatures / cost.seconds
 
     def _reports(self) -> list[Message]:
-        return self._federation.reports(self._sizes.reports)
+        return self._federation.reports(self._sizes.growth_reports)
 
 
 async def figures(sizes: Sizes) -> list[Figure]:
@@ -82,7 +82,6 @@ async def figures(sizes: Sizes) -> list[Figure]:
             of_partitions[count] = await line.passed(1)
     one, two = ([own for own, _, _ in of_processes[count]] for count in (1, 2))
     by_processes = {count: Spread.of([own for own, _, _ in of]).median for count, of in of_processes.items()}
-    by_partitions = {count: every for count, (_, every, _) in of_partitions.items()}
     return [
         Figure(
             "P6",
@@ -92,25 +91,23 @@ async def figures(sizes: Sizes) -> list[Figure]:
             ratios([2 * own for own in one], two),
             {"signatures_a_second_with_two": Spread.of([rate for _, _, rate in of_processes[2]]).median},
         ),
-        _growth(
+        growth(
             "P6 processes",
             "exponent of the CPU time of a signature in 1 to 4 aggregation processes",
             by_processes,
-            {str(count): Spread.of([rate for _, _, rate in of]).median for count, of in of_processes.items()},
+            over="processes",
+            unit="CPU µs a signature",
+            signatures_a_second={
+                str(count): Spread.of([rate for _, _, rate in of]).median
+                for count, of in of_processes.items()
+            },
         ),
-        _growth(
+        growth(
             "P6 partitions",
             "exponent of the CPU time of a signature over 1 to 12 partitions, broker and publisher in it",
-            by_partitions,
-            {str(count): rate for count, (_, _, rate) in of_partitions.items()},
+            {count: every for count, (_, every, _) in of_partitions.items()},
+            over="partitions",
+            unit="CPU µs a signature",
+            signatures_a_second={str(count): rate for count, (_, _, rate) in of_partitions.items()},
         ),
     ]
-
-
-def _growth(name: str, what: str, cpu: dict[int, float], rates: dict[str, float]) -> Figure:
-    slope = exponent(list(cpu), list(cpu.values()))
-    details = {
-        "cpu_microseconds_a_signature": {str(count): micro for count, micro in cpu.items()},
-        "signatures_a_second": rates,
-    }
-    return Figure(name, what, None, "at most", Spread(slope, slope, slope), details)

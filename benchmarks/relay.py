@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas import signing
+from schemas.event import Inbound
 from schemas.reports import PatternReport
 
 #: Of a producer: as the product's own.
@@ -95,12 +96,12 @@ class Relay:
         yield batch
 
 
-def verify(records: Sequence[Any]) -> None:
-    """Verify the signature of each record, as the privacy worker must; raises ValueError for a wrong one."""
+def verify(records: Sequence[Any], event: type[Inbound] = PatternReport) -> None:
+    """Verify the signature of each record, as a worker must; raises ValueError for a wrong one."""
     for record in records:
         headers = dict(record.headers)
         key, signature = headers[signing.KEY_HEADER].decode(), headers[signing.SIGNATURE_HEADER]
-        if not signing.verify(key, signature, PatternReport.__name__, PatternReport.topic, record.value):
+        if not signing.verify(key, signature, event.__name__, event.topic, record.value):
             raise ValueError(f"{record.key!r}: a wrong signature")
 
 

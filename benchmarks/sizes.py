@@ -15,14 +15,27 @@ class Sizes:
     #: Runs of each candidate, of which the first do not count.
     repetitions: int = 5
     warm_up: int = 1
-    #: Cells of one aggregation are instances x patterns of this federation.
+    #: Cells of one aggregation are instances x patterns of this federation, the largest.
     large: int = 10_000
     #: Distinct signatures of the pool from which patterns are drawn, the k-th with a chance of 1/k.
     pool: int = 20_000
+    #: Reports of each of them before its state is restored: enough to bring about flushes.
+    generations: int = 8
+    #: Reports of a pass through one of several numbers of processes or partitions.
+    growth_reports: int = 20_000
+    #: Publishes that are timed at each load.
+    samples: int = 30
     #: Partitions of every topic.
     partitions: int = 6
+
+    @property
+    def federations(self) -> tuple[int, ...]:
+        """Instances of the federations over which growth is measured: ten times as many each, from 10 on."""
+        return (*(10**step for step in range(1, 7) if 10**step < self.large), self.large)
 
 
 FULL = Sizes()
 
-QUICK = Sizes(reports=4_000, instances=500, repetitions=2, large=2_000, pool=20_000)
+QUICK = Sizes(
+    reports=2_000, instances=500, repetitions=2, large=1_000, generations=6, growth_reports=2_000, samples=8
+)

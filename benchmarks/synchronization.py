@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks import straightforward
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, growth
 from benchmarks.fleet import fleet
 from benchmarks.load import Population
 from benchmarks.measurement import Spread, cpu_seconds, exponent, peak_mb
@@ -67,22 +67,19 @@ async def figures(sizes: Sizes) -> list[Figure]:
             await one.ready()
         hops = await hop_seconds(on)
         pids = [*(one.pid for one in workers.values()), *on.brokers]
-        few = await synchronized(on, sizes, 10, pids)
+        few = await synchronized(on, sizes, sizes.federations[0], pids)
         hops += await hop_seconds(on)
-        many = [
-            await synchronized(on, sizes, instances, pids)
-            for instances in (sizes.large // 10, sizes.large // 3, sizes.large)
-        ]
+        more = [await synchronized(on, sizes, instances, pids) for instances in sizes.federations[1:]]
         memory = {name: peak_mb(one.pid) for name, one in workers.items()}
     hop = Spread.of(hops).median
     right = [
-        float(confirmed(one, Population(sizes.large, sizes.patterns, sizes.pool))) for one in many[-1].results
+        float(confirmed(one, Population(sizes.large, sizes.patterns, sizes.pool))) for one in more[-1].results
     ]
-    growth = exponent([one.instances for one in many], [one.median for one in many])
+    slope = exponent([one.instances for one in more[-2:]], [one.median for one in more[-2:]])
     return [
         Figure(
             "P4",
-            f"a synchronization of 10 instances / its {HOPS} hops, each as long as a bare transactional one",
+            f"a synchronization of {few.instances} instances / {HOPS} hops, each a bare transactional one",
             1.5,
             "at most",
             Spread.of([seconds / (HOPS * hop) for seconds in few.seconds]),
@@ -94,14 +91,24 @@ async def figures(sizes: Sizes) -> list[Figure]:
         ),
         Figure(
             "P4 growth",
-            f"exponent of the time from {many[0].instances:,} to {many[-1].instances:,} instances",
+            f"exponent of its time from {more[-2].instances:,} to {more[-1].instances:,} instances",
             1.1,
             "at most",
-            Spread(growth, growth, growth),
-            {
-                "seconds": {str(one.instances): one.median for one in [few, *many]},
-                "cpu_seconds": {str(one.instances): one.cpu_seconds for one in [few, *many]},
-            },
+            Spread(slope, slope, slope),
+        ),
+        growth(
+            "P4 curve",
+            f"the same from {few.instances:,} instances on",
+            {one.instances: one.median for one in (few, *more)},
+            over="instances",
+            unit="seconds",
+        ),
+        growth(
+            "P4 CPU",
+            "exponent of its CPU time, all workers and the broker",
+            {one.instances: one.cpu_seconds for one in (few, *more)},
+            over="instances",
+            unit="CPU seconds",
         ),
         Figure(
             "P8",
@@ -110,10 +117,10 @@ async def figures(sizes: Sizes) -> list[Figure]:
             "at least",
             Spread.of(right),
             {
-                "seconds": many[-1].median,
-                "phase_milliseconds": _phases(many[-1]),
-                "acknowledged": many[-1].results[-1].acknowledged,
-                "patterns_aggregated": many[-1].results[-1].patterns_aggregated,
+                "seconds": more[-1].median,
+                "phase_milliseconds": _phases(more[-1]),
+                "acknowledged": more[-1].results[-1].acknowledged,
+                "patterns_aggregated": more[-1].results[-1].patterns_aggregated,
                 "peak_mb": memory,
             },
         ),

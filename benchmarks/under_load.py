@@ -23,9 +23,6 @@ from workers.runtime.port import Message, Producer
 #: Shares of the rate at which the system is saturated.
 LOADS = (0.1, 0.5, 0.8)
 
-#: Publishes that are timed at each load.
-SAMPLES = 30
-
 #: Seconds between two batches of the others, and from one timed publish to the next at least.
 BATCH_S = 0.1
 REST_S = 0.5
@@ -49,9 +46,10 @@ async def figures(sizes: Sizes) -> list[Figure]:
         events = await stack.enter_async_context(subscribe(on.bus, LONE))
         product = Product(workers["privacy"], [workers["aggregation"]], sizes.patterns)
         limit = await _limit(on, producer, product, others, sizes)
-        took = {0.0: await _timed(producer, lone, events)}
+        took = {0.0: await _timed(producer, lone, events, sizes.samples)}
         for load in LOADS:
-            took[load] = await _under(producer, others, lone, events, rate=load * limit)
+            rate = load * limit
+            took[load] = await _under(on, producer, others, lone, events, rate=rate, samples=sizes.samples)
     p50 = {load: statistics.median(of) for load, of in took.items()}
     p99 = {load: sorted(of)[int(len(of) * 0.99)] for load, of in took.items()}
     return [
@@ -81,17 +79,27 @@ async def _limit(on: System, producer: Producer, product: Product, others: Feder
 
 
 async def _under(
-    producer: Producer, others: Federation, lone: Federation, events: Subscription, *, rate: float
+    on: System,
+    producer: Producer,
+    others: Federation,
+    lone: Federation,
+    events: Subscription,
+    *,
+    rate: float,
+    samples: int,
 ) -> list[float]:
     """Time publishes while the others send so many reports a second, which are signed beforehand."""
     batch = max(1, round(rate * BATCH_S))
-    reports = others.reports(batch * int(SAMPLES * 4 * REST_S / BATCH_S))
-    busy = asyncio.create_task(_send(producer, reports, batch))
+    reports = others.reports(batch * int(samples * 4 * REST_S / BATCH_S))
+    # A producer that is interrupted while it sends is good for nothing afterwards: the others have their own.
+    theirs = await on.bus.producer()
+    busy = asyncio.create_task(_send(theirs, reports, batch))
     try:
-        return await _timed(producer, lone, events)
+        return await _timed(producer, lone, events, samples)
     finally:
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
+        await theirs.close()
 
 
 async def _send(producer: Producer, reports: Sequence[Message], batch: int) -> None:
@@ -102,9 +110,9 @@ async def _send(producer: Producer, reports: Sequence[Message], batch: int) -> N
         await producer.send(reports[start : start + batch])
 
 
-async def _timed(producer: Producer, lone: Federation, events: Subscription) -> list[float]:
+async def _timed(producer: Producer, lone: Federation, events: Subscription, samples: int) -> list[float]:
     took = []
-    for _ in range(SAMPLES):
+    for _ in range(samples):
         await asyncio.sleep(REST_S)
         reports = lone.reports()
         started = time.perf_counter()
