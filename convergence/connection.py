@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from convergence.errors import KeyFileError
 from convergence.keys import Keys
 from schemas.reports import Contribution
 from schemas.topics import Topic, Topics, load
@@ -62,9 +61,7 @@ async def _configured(settings: Settings) -> AsyncIterator[tuple[Bus, Settings]]
 def _ensure_identity_key(settings: Settings) -> None:
     """Make the first identity key, where whoever comes first is trusted anyway."""
     keys = Keys(settings.keys_directory)
-    try:
-        keys.federation(settings.federation)
-    except KeyFileError:
+    if not keys.has_federation(settings.federation):
         keys.new_federation(settings.federation)
         _log.warning(
             "identity_key.made in %s: every deployment of the federation %s needs a copy of it",

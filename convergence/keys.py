@@ -80,6 +80,15 @@ class Keys:
             )
         return FederationKey(epochs[-1], self._read(self._federation(federation, epochs[-1])))
 
+    def has_federation(self, federation: str) -> bool:
+        """Tell whether there is a key of the federation, readable or not."""
+        return next(self._epochs(federation), None) is not None
+
+    def ensure_federation(self, federation: str) -> FederationKey:
+        """Return the federation's key of the highest epoch; the first is made if there is none."""
+        known = self.has_federation(federation)
+        return self.federation(federation) if known else self.new_federation(federation)
+
     def new_federation(self, federation: str) -> FederationKey:
         """Make a fresh random key for the federation's next epoch (the first is 0) and return it."""
         epoch = max(self._epochs(federation), default=-1) + 1

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from convergence.deployment import Deployment
+from convergence.observation.explanation import shown
 from flc import broker, topics
 from flc.connection import PortTaken, connected, settings_for
 from flc.noun import noun
@@ -191,4 +192,5 @@ def _verdict(event: SynchronizationCompleted) -> str:
 
 def _unmet(criterion: PublicCriterion) -> str:
     sign = ">" if criterion.name == "variance" else "<"
-    return f"{criterion.name} {criterion.value:.2f} {sign} {criterion.threshold:.2f}"
+    value = shown(criterion.value, criterion.threshold)
+    return f"{criterion.name} {value} {sign} {criterion.threshold:.2f}"

@@ -24,19 +24,24 @@ def new(
         str | None, typer.Option("--instance", help="A signing key of this instance.")
     ] = None,
     operator: Annotated[bool, typer.Option("--operator", help="The operator's signing key.")] = False,
-    identity: Annotated[
-        bool, typer.Option("--identity", help="A fresh key for pattern identities: the next key epoch.")
+    identity: Annotated[bool, typer.Option("--identity", help="The key for pattern identities.")] = False,
+    following: Annotated[
+        bool,
+        typer.Option("--next", help="With --identity: a fresh one, the next key epoch, beside the present."),
     ] = False,
     federation: FederationOption = None,
 ) -> None:
-    """Make a key file (mode 0600) and print the public half; an existing signing key is kept."""
+    """Make a key file (mode 0600) and print the public half; a key that is there is kept."""
     if (instance is not None) + operator + identity != 1:
         raise typer.BadParameter("say one of --instance ID, --operator, --identity")
+    if following and not identity:
+        raise typer.BadParameter("--next goes with --identity")
     settings = settings_for(federation)
     keys = Keys(settings.keys_directory)
     if identity:
-        made = keys.new_federation(settings.federation)
-        say(f"Key epoch {made.epoch} of {settings.federation} is in {settings.keys_directory}.")
+        # Patterns meet only under the same key: a second call must not part this deployment from the others.
+        held = (keys.new_federation if following else keys.ensure_federation)(settings.federation)
+        say(f"Key epoch {held.epoch} of {settings.federation} is in {settings.keys_directory}.")
         say("Copy the file to every deployment of the federation, and to nobody else.")
     elif operator:
         key = public_key(keys.ensure_operator(settings.federation))

@@ -72,7 +72,7 @@ async def _publish(
 def _ensure_identity(settings: Settings) -> None:
     """Make the federation's identity key if this machine has none, and say what that means."""
     keys = Keys(settings.keys_directory)
-    if not any(settings.keys_directory.glob(f"{settings.federation}.*.federation-key")):
+    if not keys.has_federation(settings.federation):
         keys.new_federation(settings.federation)
         say(f"Made the first identity key of {settings.federation} in {settings.keys_directory}:")
         say("every deployment of the federation needs a copy of it, or their patterns never meet.")

@@ -117,6 +117,15 @@ def test_a_key_is_made_once_private_and_only_its_public_half_is_printed(tmp_path
     assert file.read_text().strip() not in first.stdout + first.stderr
 
 
+def test_the_identity_key_is_kept_until_the_next_one_is_asked_for(tmp_path: Path) -> None:
+    directory = tmp_path / ".flc" / "keys"
+    for _ in range(2):
+        assert "Key epoch 0" in flc("keys", "new", "--identity", directory=tmp_path).stderr
+    assert [path.name for path in directory.iterdir()] == ["default.0.federation-key"]
+    assert "Key epoch 1" in flc("keys", "new", "--identity", "--next", directory=tmp_path).stderr
+    assert flc("keys", "new", "--operator", "--next", directory=tmp_path).returncode == 2
+
+
 def test_the_federation_of_the_command_line_beats_that_of_the_environment(tmp_path: Path) -> None:
     flc("keys", "new", "--operator", "--federation", "near", directory=tmp_path, FLC_FEDERATION="far")
     assert [path.name for path in (tmp_path / ".flc" / "keys").iterdir()] == ["near.operator-key"]

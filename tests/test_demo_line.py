@@ -54,6 +54,11 @@ def test_too_much_variance_reads_the_other_way_round() -> None:
     assert "converged no (variance 0.06 > 0.05)" in line(1, completed(criteria=CRITERIA[2:]), None)
 
 
+def test_a_score_just_short_of_its_threshold_does_not_look_like_it() -> None:
+    nearly = PublicCriterion(name="variance", value=0.0502, threshold=0.05, met=False, distance=-0.0002)
+    assert "converged no (variance 0.0502 > 0.05)" in line(1, completed(criteria=(nearly,)), None)
+
+
 def test_a_converged_round_says_so() -> None:
     assert "converged yes" in line(9, completed(convergence_achieved=True), 0.9)
 

@@ -216,18 +216,21 @@ def _sentence(criteria: Sequence[CriterionView], cohort: int, *, converged: bool
     if not cohort:
         return "Not converged: nobody is in the cohort."
     unmet = sorted((one for one in criteria if not one.met), key=lambda one: one.distance)
-    first, *others = unmet
-    sentence = (
-        f"Not converged: {first.name} is {first.value:.2f} and must {first.must} {first.threshold:.2f}"
-        + "".join(
-            f", {one.name} is {one.value:.2f} and must {one.must} {one.threshold:.2f}" for one in others
-        )
-        + "."
-    )
-    if first.costliest:
+    sentence = f"Not converged: {', '.join(map(_lacks, unmet))}."
+    if (first := unmet[0]).costliest:
         names = listing([cost.instance_id for cost in first.costliest])
         sentence += f" {names} {'costs' if len(first.costliest) == 1 else 'cost'} {first.name} most."
     return sentence
+
+
+def _lacks(criterion: CriterionView) -> str:
+    value = shown(criterion.value, criterion.threshold)
+    return f"{criterion.name} is {value} and must {criterion.must} {criterion.threshold:.2f}"
+
+
+def shown(value: float, threshold: float) -> str:
+    """Return a score with two decimals; with four where two would make it look like its threshold."""
+    return short if (short := f"{value:.2f}") != f"{threshold:.2f}" else f"{value:.{_DECIMALS}f}"
 
 
 def _criteria(detected: DetectionCompleted) -> tuple[CriterionView, ...]:

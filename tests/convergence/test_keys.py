@@ -65,6 +65,16 @@ def test_the_federation_key_of_the_highest_epoch_counts(tmp_path: Path) -> None:
     assert len({key.secret for key in made}) == 11
 
 
+def test_a_federation_key_that_is_there_is_kept_and_not_replaced_if_it_cannot_be_read(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    first = keys.ensure_federation("default")
+    keys.new_federation("default.10")
+    assert keys.ensure_federation("default") == first
+    (tmp_path / "default.0.federation-key").chmod(0o644)
+    with pytest.raises(KeyFileError, match="is open to others"):
+        keys.ensure_federation("default")
+
+
 def test_without_a_federation_key_the_error_says_where_it_comes_from(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match=r"copy default\.<epoch>.federation-key"):
         Keys(tmp_path).federation("default")

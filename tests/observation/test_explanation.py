@@ -43,6 +43,16 @@ def test_every_unmet_criterion_names_its_distance_and_who_costs_it_most() -> Non
     assert "lazy, odd and" in explanation.sentence
 
 
+def test_a_score_just_short_of_its_threshold_does_not_look_like_it() -> None:
+    detected = last(unequal())
+    criteria = tuple(
+        one.model_copy(update={"value": 899_500}) if one.name == "alignment" else one
+        for one in detected.criteria
+    )
+    explanation = explain(detected.model_copy(update={"criteria": criteria}))
+    assert "alignment is 0.8995 and must exceed 0.90" in explanation.sentence
+
+
 def test_the_costs_add_up_to_what_the_federation_lacks() -> None:
     detected = last(unequal())
     scores = detected.global_scores

@@ -1,6 +1,6 @@
 // The four criteria: where each stands, how far that is from its threshold, and how it got there.
 
-import { $, h, score } from "./dom.js";
+import { $, digits, h, score } from "./dom.js";
 
 const cards = new Map();
 
@@ -65,8 +65,8 @@ export function drawCriteria(criteria, points) {
     const parts = cards.get(name);
     const lower = name === "variance";
     const asked = `must ${lower ? "stay below" : "exceed"} ${score(threshold)}`;
-    const state = met ? `met by ${score(distance, 3)}` : `${score(-distance, 3)} ${lower ? "too much" : "short"}`;
-    parts.value.textContent = score(value, 3);
+    const state = met ? `met by ${score(distance, digits(distance))}` : `${score(-distance, digits(distance))} ${lower ? "too much" : "short"}`;
+    parts.value.textContent = score(value, digits(distance));
     parts.asked.textContent = asked;
     parts.state.textContent = `${met ? "✓" : "✗"} ${state}`;
     parts.state.className = `state ${met ? "good" : "bad"}`;

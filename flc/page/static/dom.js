@@ -34,6 +34,8 @@ export const now = () => Date.now() + ahead;
 
 export const words = (name) => name.replaceAll("_", " ");
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+// Decimals of a score: four where three would make it look like its threshold.
+export const digits = (distance) => (Math.abs(distance) < 0.001 ? 4 : 3);
 export const score = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`);
 

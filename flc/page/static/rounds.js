@@ -1,6 +1,6 @@
 // Rounds: what runs, what ran, and one of them explained.
 
-import { $, ago, count, duration, fill, h, now, score, words } from "./dom.js";
+import { $, ago, count, digits, duration, fill, h, now, score, words } from "./dom.js";
 
 export const PHASES = ["collection", "validation", "aggregation", "detection", "distribution", "verification"];
 const LASTING_MS = 800;
@@ -69,7 +69,7 @@ export function costs(criteria) {
     const most = Math.max(...one.costliest.map((cost) => cost.cost), 1e-9);
     return h("div", {},
       h("h3", {}, `${one.name[0].toUpperCase()}${one.name.slice(1)} `, h("span", {},
-        `${score(one.value, 3)}, ${score(-one.distance, 3)} ${one.name === "variance" ? "too much" : `short of ${score(one.threshold)}`}`)),
+        `${score(one.value, digits(one.distance))}, ${score(-one.distance, digits(one.distance))} ${one.name === "variance" ? "too much" : `short of ${score(one.threshold)}`}`)),
       one.costliest.length === 0 && h("p", { class: "quiet" }, "It belongs to the patterns: what is shared is not yet held by enough instances, or not strongly."),
       one.costliest.map((cost) => h("div", { class: "cost" },
         h("b", { title: cost.instance_id }, cost.instance_id), h("span", { class: "number" }, `−${score(cost.cost, 3)}`),
