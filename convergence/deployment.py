@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,8 +17,8 @@ from convergence.outbound import Sender, report
 from convergence.outbox import Outbox
 from convergence.patterns import Pattern
 from convergence.sequence import Clock, SequenceFile, now_ms
-from convergence.subscription import Subscription, subscribe
-from convergence.topics import POLL_S, partition_counts
+from convergence.subscription import Subscription, follow, subscribe
+from convergence.topics import partition_counts
 from schemas import signing
 from schemas.commands import SynchronizationRequested
 from schemas.convergence import (
@@ -31,7 +32,7 @@ from schemas.instances import Heartbeat, InstanceRegistered
 from schemas.knowledge import AggregatedPattern, KnowledgeAcknowledged
 from schemas.reports import PatternReport
 from workers.registry import Registration
-from workers.runtime.port import Bus, OffsetLost, Unavailable
+from workers.runtime.port import Bus, Unavailable
 from workers.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -44,9 +45,6 @@ TOPICS = (
     KnowledgeAcknowledged.topic,
     SynchronizationRequested.topic,
 )
-
-#: How long to wait before a bus that was away is tried again, in seconds.
-RETRY_S = 1.0
 
 Wait = Callable[[float], Coroutine[Any, Any, None]]
 
@@ -254,23 +252,16 @@ class Deployment:
             await self._wait(self.document.heartbeat_period_s)
 
     async def _listen(self, events: Subscription) -> None:
-        try:
-            while True:
+        async with aclosing(follow(events, self._wait)) as heard:
+            async for event in heard:
+                self._covers.take(event)
                 try:
-                    event = await events.next(POLL_S)
-                    if event is not None:
-                        self._covers.take(event)
-                        await self._answer(event)
-                except OffsetLost:
-                    # Away for longer than the topic is kept: nothing that is still there has been read.
-                    await events.close()
-                    events = subscribe(self._bus, self.federation, "beginning")
+                    await self._answer(event)
                 except Unavailable as error:
-                    _log.warning("bus.unavailable %s/%s: %s", self.federation, self.instance_id, error)
-                    await events.close()
-                    await self._wait(RETRY_S)
-        finally:
-            await events.close()
+                    # The round takes what was reported before; the next one is announced again.
+                    _log.warning(
+                        "announcement.unanswered %s/%s: %s", self.federation, self.instance_id, error
+                    )
 
     async def _answer(self, event: RoundEvent) -> None:
         if not self._answers:

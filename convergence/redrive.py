@@ -16,6 +16,7 @@ from schemas.commands import SynchronizationRequested
 from schemas.event import MAX_RECORD_BYTES
 from schemas.instances import InstanceRegistered
 from schemas.partitioning import key_partition
+from schemas.reasons import Reason
 from schemas.reports import PatternReport
 from workers.dead_letters import REDRIVEN_FROM, REDRIVES, redriven
 from workers.fold import Record
@@ -118,6 +119,8 @@ def _place(at: TopicPartition, offset: int) -> str:
 
 def _never(letter: Letter) -> str | None:
     """Return why the records of a letter are not even read again, or None."""
+    if letter.said.reason is Reason.CORRUPT_BATCH:  # … of which one letter may count millions
+        return "what cannot be decoded is not sent again"
     topic = letter.said.source_topic
     return None if topic in REDRIVABLE else f"what is on {topic} is not sent again"
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from convergence.connection import connect
@@ -103,7 +103,8 @@ async def keep(
             for result in await results_since(bus, local.federation, since_ms):
                 observe(result, False)  # noqa: FBT003
             opened.set_result(session)
-            async for event in follow(events):
+            heard = await stack.enter_async_context(aclosing(follow(events)))
+            async for event in heard:
                 observe(event, True)  # noqa: FBT003
     except Exception as error:  # noqa: BLE001  (it belongs to who waits for the session)
         if opened.done():

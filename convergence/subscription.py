@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import Literal, Self
 
@@ -91,10 +91,9 @@ class Subscription:
         await self.close()
 
     async def restart(self) -> None:
-        """Read on from the first event that is still there."""
+        """Read on from the first event that is still there; the bus is asked for it at the next use."""
         await self.close()
-        partition = await partition_of(self._bus, RoundEvent.topic, self._federation)
-        self._position = (await self._bus.beginning_offsets((partition,)))[partition]
+        self._start, self._position = "beginning", None
 
     async def close(self) -> None:
         """Stop reading; a later use goes on from the position."""
@@ -113,8 +112,10 @@ def subscribe(bus: Bus, federation: str, start: Literal["end", "beginning"] | in
     return Subscription(bus, federation, start)
 
 
-async def follow(events: Subscription) -> AsyncIterator[RoundEvent]:
-    """Yield events for ever; while the bus is away, wait for it.
+async def follow(
+    events: Subscription, wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> AsyncGenerator[RoundEvent, None]:
+    """Yield events for ever; while the bus is away, ``wait`` for it, some seconds at a time.
 
     What retention removed before it could be read is passed over. The subscription is closed at the end.
     """
@@ -127,7 +128,7 @@ async def follow(events: Subscription) -> AsyncIterator[RoundEvent]:
             except Unavailable as error:
                 _log.warning("bus.unavailable %s", error)
                 await events.close()
-                await asyncio.sleep(RETRY_S)
+                await wait(RETRY_S)
             else:
                 if event is not None:
                     yield event

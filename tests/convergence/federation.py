@@ -5,7 +5,14 @@ from typing import Any
 
 from convergence.keys import Keys
 from schemas import cloudevents, signing
-from schemas.convergence import ConvergenceUpdated, PublicInstanceScores, RoundEvent, SynchronizationCompleted
+from schemas.convergence import (
+    ConvergenceUpdated,
+    KnowledgeAnnounced,
+    PublicInstanceScores,
+    RoundEvent,
+    SynchronizationAnnounced,
+    SynchronizationCompleted,
+)
 from schemas.event import Event
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
 from schemas.partitioning import key_partition
@@ -187,3 +194,17 @@ async def mark(bus: MemoryBus, partition: int, number: int, federation: str = "d
         patterns=0,
     )
     await write(bus, event, key=f"mark/{federation}", partition=partition)
+
+
+def announcement(
+    kind: type[SynchronizationAnnounced | KnowledgeAnnounced], number: int = 1
+) -> SynchronizationAnnounced | KnowledgeAnnounced:
+    """Return what a synchronization announces."""
+    return kind(
+        federation="default",
+        round_id=f"default/synchronization/{number}",
+        kind=RoundKind.SYNCHRONIZATION,
+        number=number,
+        timestamp=1,
+        deadline_ms=2,
+    )

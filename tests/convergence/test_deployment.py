@@ -29,6 +29,7 @@ from schemas.reports import PatternReport
 from schemas.rounds import Phase, RoundKind
 from tests.convergence.federation import (
     PARTITIONS,
+    announcement,
     cover,
     mark,
     new_bus,
@@ -157,37 +158,24 @@ async def test_more_patterns_than_a_report_holds_are_refused(tmp_path: Path) -> 
             await deployment.publish([PATTERNS[0]] * 5001)
 
 
-def _announcement(
-    kind: type[SynchronizationAnnounced | KnowledgeAnnounced], number: int = 1
-) -> SynchronizationAnnounced | KnowledgeAnnounced:
-    return kind(
-        federation="default",
-        round_id=f"default/synchronization/{number}",
-        kind=RoundKind.SYNCHRONIZATION,
-        number=number,
-        timestamp=1,
-        deadline_ms=2,
-    )
-
-
 async def test_announced_a_synchronization_gets_what_it_holds_once_more(tmp_path: Path) -> None:
     bus = await new_bus()
     async with Deployment(bus, new_settings(tmp_path), "berlin", "acme") as deployment:
         waiting = asyncio.create_task(deployment.publish(PATTERNS))
         first = await _report(bus)
-        await write(bus, result(1, cover("berlin", first.sequence)), _announcement(SynchronizationAnnounced))
+        await write(bus, result(1, cover("berlin", first.sequence)), announcement(SynchronizationAnnounced))
         second = await _report(bus, 2)
         await waiting
     assert second.sequence > first.sequence
     assert second.signature_id == first.signature_id
 
 
-async def test_before_it_has_published_anything_it_answers_no_announcement(tmp_path: Path) -> None:
+async def test_before_it_has_published_anything_it_answers_noannouncement(tmp_path: Path) -> None:
     bus = await new_bus()
     for partition in range(PARTITIONS):
         await mark(bus, partition, 1)
     async with Deployment(bus, new_settings(tmp_path), "berlin", "acme"):
-        await write(bus, _announcement(SynchronizationAnnounced), _announcement(KnowledgeAnnounced))
+        await write(bus, announcement(SynchronizationAnnounced), announcement(KnowledgeAnnounced))
         await records(bus, KnowledgeAcknowledged.topic, 1)  # so it has read the announcement before it, too
     assert await records(bus, PatternReport.topic) == []
 
@@ -211,11 +199,11 @@ async def test_it_acknowledges_knowledge_that_is_whole_and_no_other(tmp_path: Pa
     handler = _Warned()
     logging.getLogger("convergence").addHandler(handler)
     async with Deployment(bus, new_settings(tmp_path, wait_timeout_s=0.05), "berlin", "acme") as deployment:
-        await write(bus, _announcement(KnowledgeAnnounced, 1))
+        await write(bus, announcement(KnowledgeAnnounced, 1))
         await handler.warned.wait()
         for partition in range(PARTITIONS):
             await mark(bus, partition, 2)
-        await write(bus, _announcement(KnowledgeAnnounced, 2))
+        await write(bus, announcement(KnowledgeAnnounced, 2))
         (record,) = await records(bus, KnowledgeAcknowledged.topic, 1)
         assert set(deployment.knowledge) == {pattern_id("a")}
     logging.getLogger("convergence").removeHandler(handler)

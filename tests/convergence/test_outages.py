@@ -1,7 +1,8 @@
 """The bus goes away, and comes back."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,22 @@ from convergence.deployment import Deployment
 from convergence.events import read
 from convergence.outbox import Outbox
 from convergence.patterns import Pattern
+from convergence.subscription import follow, subscribe
 from convergence.topics import STALLED_S, everything
-from schemas.convergence import RoundEvent
+from schemas.convergence import RoundEvent, SynchronizationAnnounced
 from schemas.instances import Heartbeat
 from schemas.partitioning import key_partition
 from schemas.reports import PatternReport
-from tests.convergence.federation import PARTITIONS, cover, new_bus, new_settings, records, result, write
+from tests.convergence.federation import (
+    PARTITIONS,
+    announcement,
+    cover,
+    new_bus,
+    new_settings,
+    records,
+    result,
+    write,
+)
 from workers.fold import Record
 from workers.runtime.memory import MemoryBus, MemoryProducer, MemoryReader
 from workers.runtime.port import Corrupt, Message, OffsetLost, Sent, TopicPartition, Unavailable
@@ -58,6 +69,12 @@ class _Bus(MemoryBus):
         super().__init__(bus.log)
         self.send_failures: list[Exception] = []
         self.poll_failures: list[Exception] = []
+        self.offset_failures: list[Exception] = []
+
+    async def beginning_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if self.offset_failures:
+            raise self.offset_failures.pop()
+        return await super().beginning_offsets(partitions)
 
     async def producer(self) -> MemoryProducer:
         return _Producer(self)
@@ -119,6 +136,34 @@ async def test_an_answer_is_found_after_an_outage(tmp_path: Path, failure: Excep
         await write(watch, result(1), result(2, cover("berlin", report.sequence)))
         await write(watch, result(3))
         assert (await waiting).result.number == 2
+
+
+async def test_who_comes_back_too_late_for_what_it_missed_waits_for_a_bus_that_goes_away_again() -> None:
+    bus = _Bus(await new_bus())
+    await write(bus, result(1))
+    events = subscribe(bus, "default")
+    await events.open()
+    bus.poll_failures.append(OffsetLost("gone"))
+    bus.offset_failures.append(Unavailable("away"))
+    async with aclosing(follow(events, _no_wait)) as heard:
+        assert (await anext(heard)).number == 1
+    assert not bus.offset_failures
+
+
+async def test_an_answer_that_cannot_be_sent_is_missed_and_the_next_one_is_not(tmp_path: Path) -> None:
+    bus = _Bus(await new_bus())
+    watch = MemoryBus(bus.log)
+    async with Deployment(bus, new_settings(tmp_path), "berlin", "acme") as deployment:
+        waiting = asyncio.create_task(deployment.publish([Pattern("p", "behavioral")]))
+        (record,) = await records(watch, PatternReport.topic, 1)
+        report = read(record, PatternReport)
+        assert report is not None
+        await records(watch, Heartbeat.topic, 1)
+        bus.send_failures.append(Unavailable("away"))
+        both = [announcement(SynchronizationAnnounced, number) for number in (1, 2)]
+        await write(watch, *both, result(1, cover("berlin", report.sequence)))
+        await waiting
+        assert len(await records(watch, PatternReport.topic, 2)) == 2
 
 
 async def test_a_duty_that_fails_for_good_is_not_waited_for(tmp_path: Path) -> None:

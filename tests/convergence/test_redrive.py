@@ -236,6 +236,12 @@ def test_letters_are_chosen_by_what_is_asked(query: Query, offsets: list[int]) -
     assert [each.said.source_offset for each in plan(letters, query).letters] == offsets
 
 
+async def test_what_cannot_be_decoded_is_not_even_looked_for_record_by_record(bench: Bench) -> None:
+    bomb = letter(reason=Reason.CORRUPT_BATCH, count=150_000_000, last_offset=149_999_999)
+    (attempt,) = [attempt async for attempt in attempts(bench.bus, plan([bomb], Query()))]
+    assert attempt.skipped == "what cannot be decoded is not sent again"
+
+
 @pytest.mark.parametrize("topic", ["flc.heartbeats.v1", "flc.acknowledgements.v1", "flc.health.v1"])
 async def test_what_speaks_of_a_moment_or_is_a_workers_is_not_sent_again(bench: Bench, topic: str) -> None:
     asked = plan([letter(source_topic=topic)], Query())
