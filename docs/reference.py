@@ -42,8 +42,8 @@ REST = "The client, piece by piece"
 HEAD = """# The Python API
 
 Written by `uv run python docs/reference.py` from the docstrings; do not edit. Everything is imported from the
-package itself, `from convergence import …`, and only when it is used. Where results differ from the source's
-text, and why: [differences.md](differences.md).
+package itself, `from convergence import …`, and only when it is used. Where results differ from the API's
+first description, and why: [differences.md](differences.md).
 """
 
 
