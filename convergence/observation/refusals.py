@@ -13,12 +13,12 @@ REMEMBERED = 20
 
 @dataclass(frozen=True, slots=True)
 class ReasonView:
-    """One reason for which records were refused."""
+    """One reason for which records were refused, and the workers that did."""
 
     reason: Reason
     count: int
     last_ms: int
-    stage: str
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Refusals:
         """Take a dead letter."""
         before = self._reasons.get(letter.reason)
         count = letter.count + (before.count if before else 0)
-        self._reasons[letter.reason] = ReasonView(letter.reason, count, at_ms, letter.stage)
+        stages = tuple(sorted({letter.stage, *(before.stages if before else ())}))
+        self._reasons[letter.reason] = ReasonView(letter.reason, count, at_ms, stages)
         source = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
         self._letters.append(LetterView(at_ms, letter.reason, letter.stage, source, letter.count))
 

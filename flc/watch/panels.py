@@ -36,10 +36,12 @@ _OUTCOME = {"converged": "green", "not_converged": "default", "abandoned": "red"
 
 
 def verdict(snapshot: Snapshot) -> RenderableType:
-    """Return what there is to say first: whether it has converged, and why not."""
+    """Return what there is to say first: whether all is well, whether it has converged, and why not."""
     explanation = snapshot.explanation
     if explanation is None:
-        return Text(f"{snapshot.federation}: nothing has been learned yet.", style="bold")
+        return Group(
+            Text(f"{snapshot.federation}: nothing has been learned yet.", style="bold"), health(snapshot)
+        )
     style = "bold green" if explanation.outcome == "converged" else "bold"
     facts = [
         f"{explanation.cohort} instances in the cohort",
@@ -51,12 +53,29 @@ def verdict(snapshot: Snapshot) -> RenderableType:
     lines: list[RenderableType] = [
         Text(f"{snapshot.federation}: {explanation.sentence}", style=style),
         Text(" · ".join(facts), style="dim"),
+        health(snapshot),
         *(Text(_running(one), style="cyan") for one in snapshot.running if one.kind is not RoundKind.UPDATE),
     ]
     if snapshot.abandoned is not None:
         number = snapshot.abandoned.round_id.partition("/")[2]
         lines.append(Text(f"{number}: {snapshot.abandoned.sentence}", style="yellow"))
     return Group(*lines)
+
+
+def health(snapshot: Snapshot) -> Text:
+    """Return the state of workers and instances and what was refused, on one line."""
+    troubled = [f"{one.worker} {one.state}" for one in snapshot.workers if one.state is not LagState.OK]
+    statuses = [f"{count} {status}" for status, count in snapshot.instances.by_status.items() if count]
+    well = snapshot.instances.by_status.get(Status.ACTIVE, 0) == snapshot.instances.total
+    refused = snapshot.refusals.records
+    return Text.assemble(
+        "workers ",
+        (", ".join(troubled) or f"{len(snapshot.workers)} ok", "red" if troubled else "green"),
+        " · instances ",
+        (", ".join(statuses) or "none", "green" if well else "yellow"),
+        " · refused ",
+        (f"{refused} records" if refused else "nothing", "yellow" if refused else "green"),
+    )
 
 
 def _running(one: RunningRound) -> str:
@@ -107,7 +126,9 @@ def costs(explanation: Explanation | None) -> RenderableType:
     ):
         if names:
             table.add_row(title, "", "", ", ".join(names))
-    return table if table.row_count else Text("Nothing holds it back.", style="dim")
+    if table.row_count:
+        return table
+    return Text("Nothing holds it back." if explanation and explanation.criteria else "", style="dim")
 
 
 def rounds(views: Sequence[RoundView], now_ms: int) -> RenderableType:
@@ -182,14 +203,15 @@ def workers(views: Sequence[WorkerView], now_ms: int) -> RenderableType:
     table = _table("worker", "state", ">lag", ">processes", "partitions", ">last commit", ">last progress")
     for view in views:
         trouble = [f"{one.number} {one.state}" for one in view.partitions if one.state is not LagState.OK]
+        alike = len({one.state for one in view.partitions}) == 1
         table.add_row(
             view.worker,
             Text(view.state, style=_LAG[view.state]),
             str(view.lag),
             str(view.members),
-            "all ok" if not trouble else ", ".join(trouble),
+            f"all {view.state}" if alike else ", ".join(trouble),
             ago(view.last_commit_ms, now_ms),
-            ago(view.last_progress_ms, now_ms),
+            "idle" if view.last_progress_ms is None else ago(view.last_progress_ms, now_ms),
         )
     return table
 
@@ -198,7 +220,7 @@ def refusals(view: RefusalsView) -> RenderableType:
     """Return what was refused and why."""
     table = _table("refused", ">how many", "by")
     for reason in view.reasons:
-        table.add_row(f"records: {words(reason.reason)}", str(reason.count), reason.stage)
+        table.add_row(f"records: {words(reason.reason)}", str(reason.count), ", ".join(reason.stages))
     for row_reason, count in view.rows.items():
         table.add_row(f"rows: {words(row_reason)}", str(count), "privacy")
     return table if table.row_count else Text("Nothing was refused.", style="dim")

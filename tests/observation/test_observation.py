@@ -155,11 +155,11 @@ def test_instances_are_shown_a_page_at_a_time_sorted_and_filtered() -> None:
 def test_dead_letters_are_counted_by_reason_and_those_of_other_federations_are_not() -> None:
     line = Observed()
 
-    def letter(federation: str | None, reason: Reason, offset: int) -> DeadLetter:
+    def letter(federation: str | None, reason: Reason, offset: int, stage: str) -> DeadLetter:
         return DeadLetter(
             federation=federation,
             reason=reason,
-            stage="privacy",
+            stage=stage,
             source_topic="flc.reports.v1",
             source_partition=0,
             source_offset=offset,
@@ -170,11 +170,14 @@ def test_dead_letters_are_counted_by_reason_and_those_of_other_federations_are_n
             version="0",
         )
 
-    for offset, federation in enumerate(("default", None, "other")):
-        found = letter(federation, Reason.BAD_SIGNATURE, offset)
+    for offset, (federation, stage) in enumerate(
+        (("default", "privacy"), (None, "health"), ("other", "collection"))
+    ):
+        found = letter(federation, Reason.BAD_SIGNATURE, offset, stage)
         line.append(DeadLetter.topic, 0, "key", found.encode(), {"ce_type": b"DeadLetter"})
     refusals = line.observe().refusals.view()
-    assert [(one.reason, one.count) for one in refusals.reasons] == [(Reason.BAD_SIGNATURE, 2)]
+    (reason,) = refusals.reasons
+    assert (reason.reason, reason.count, reason.stages) == (Reason.BAD_SIGNATURE, 2, ("health", "privacy"))
     assert refusals.letters[0].source == "flc.reports.v1/0/1"
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from convergence.observation.explanation import explain
+from convergence.observation.explanation import explain, explain_abandoned
 from convergence.observation.observation import Snapshot
 from convergence.observer import Observer
 from flc.watch import panels
 from flc.watch.screen import Screen
+from schemas.convergence import RoundAbandoned
 from schemas.health import Status
 from tests.observation.federation import Observed
 from tests.observation.test_explanation import last, unequal
+from tests.workers.line import shared_rows
 from workers.runtime.memory import MemoryBus
 from workers.runtime.port import Commit, GroupDescription, TopicPartition
 
@@ -75,6 +77,17 @@ def test_everything_once() -> None:
 
 def test_a_round_explained() -> None:
     assert_shown("explained", plain(panels.explained(explain(last(unequal())))))
+
+
+def test_of_a_round_that_was_abandoned_it_does_not_say_that_nothing_holds_it_back() -> None:
+    line = Observed(min_instances=3)
+    line.report("a", shared_rows(), 1)
+    line.ask("now")
+    line.wait(60_000)
+    (event,) = line.events(RoundAbandoned)
+    shown = plain(panels.explained(explain_abandoned(event)))
+    assert "Abandoned in collection: 1 in the cohort, 3 are needed" in shown
+    assert "Nothing holds it back" not in shown
 
 
 def test_of_an_empty_federation_it_says_that_nothing_is_there() -> None:

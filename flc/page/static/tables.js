@@ -61,7 +61,7 @@ export function drawRefusals(refusals) {
     refusals.reasons.length === 0
       ? h("p", { class: "quiet" }, "No record was refused.")
       : h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Records"), h("th", { scope: "col", class: "number" }, "How many"), h("th", { scope: "col" }, "By"), h("th", { scope: "col" }, "Last"))),
-        h("tbody", {}, refusals.reasons.map((one) => h("tr", {}, h("th", { scope: "row" }, words(one.reason)), number(one.count.toLocaleString("en")), cell(one.stage), cell(ago(one.last_ms)))))),
+        h("tbody", {}, refusals.reasons.map((one) => h("tr", {}, h("th", { scope: "row" }, words(one.reason)), number(one.count.toLocaleString("en")), cell(one.stages.join(", ")), cell(ago(one.last_ms)))))),
     refusals.letters.length > 0 && h("p", { class: "notes" }, "The last one stands at ", h("span", { class: "mono" }, refusals.letters[0].source)),
     h("p", { class: "notes" }, rows.length === 0 ? `No row of ${refusals.rows_received.toLocaleString("en")} was refused.`
       : h("span", {}, h("b", {}, "Rows: "), rows.map(([reason, n]) => `${n.toLocaleString("en")} ${words(reason)}`).join(", "), ` of ${refusals.rows_received.toLocaleString("en")}`)));
