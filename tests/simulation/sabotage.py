@@ -64,6 +64,19 @@ def positions_committed_before_the_outputs() -> Any:
 
 
 @contextmanager
+def a_row_left_out_of_the_changelog() -> Iterator[None]:
+    """Of several rows that changed, the changelog gets all but the last."""
+    changes = State.changes
+
+    def without_the_last(state: State) -> Iterator[tuple[bytes, bytes | None]]:
+        found = list(changes(state))
+        yield from found[:-1] or found
+
+    with mock.patch.object(State, "changes", without_the_last):
+        yield
+
+
+@contextmanager
 def transactional_ids_of_their_own() -> Iterator[None]:
     """Nobody fences anybody: every take-over has an id that nobody had before."""
     numbers = count()
@@ -82,6 +95,7 @@ SABOTAGES: Mapping[str, Callable[[], Any]] = {
         state_merged_before_the_commit,
         outputs_committed_before_the_state,
         positions_committed_before_the_outputs,
+        a_row_left_out_of_the_changelog,
         transactional_ids_of_their_own,
     )
 }

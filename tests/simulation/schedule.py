@@ -19,6 +19,7 @@ from tests.replay.outside import Outside
 from tests.replay.world import RULES, SETTLED_MS
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.simulation.machine import SESSION_S, Machine, Odds
+from tests.simulation.restores import Restores
 from workers.catalogue import WORKERS
 from workers.fold import Record
 from workers.runtime.crash import Crash
@@ -40,6 +41,8 @@ class Outcome:
     findings: list[Finding]
     #: Records that were not read to the end: worker, partition of an input.
     behind: list[str]
+    #: Restores that gave another state than the one that was committed.
+    restored_wrong: list[str]
     #: What happened: kind of trouble -> how often.
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -48,7 +51,7 @@ class Outcome:
         """Say what is not as it must be."""
         said = [f"{each.subject}: {each.difference or each.note}" for each in self.findings
                 if each.verdict is not Verdict.EQUAL or each.note]  # fmt: skip
-        return said + self.behind
+        return said + self.behind + self.restored_wrong
 
 
 @cache
@@ -84,10 +87,22 @@ class Schedule:
         )
         self._odds = Odds(**self._random.choice(_ODDS))
         self._machines: list[tuple[Machine, asyncio.Task[None]]] = []
+        self._restores = Restores()
         self.counts: Counter[str] = Counter()
 
     async def run(self) -> Outcome:
         """Let it happen, heal, drain, and replay."""
+        with self._restores.watched():
+            await self._happen()
+        behind = list(self._behind())
+        for _, run in self._machines:
+            run.cancel()
+        await asyncio.gather(*(run for _, run in self._machines), return_exceptions=True)
+        self.counts["restored"] += self._restores.compared
+        findings = list(replay(self._read(), RULES))
+        return Outcome(self.seed, findings, behind, self._restores.wrong, self.counts)
+
+    async def _happen(self) -> None:
         self._start()
         if self._random.random() < 0.5:
             self._start()
@@ -101,11 +116,6 @@ class Schedule:
         await asyncio.sleep(self._random.choice((0.05, 1.0)))
         self._heal()
         await asyncio.sleep(DRAIN_S)
-        behind = list(self._behind())
-        for _, run in self._machines:
-            run.cancel()
-        await asyncio.gather(*(run for _, run in self._machines), return_exceptions=True)
-        return Outcome(self.seed, list(replay(self._read(), RULES)), behind, self.counts)
 
     def _start(self) -> None:
         machine = Machine(self._log, Random(self._random.random()), self._odds, self.counts)  # noqa: S311

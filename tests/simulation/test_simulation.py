@@ -43,7 +43,7 @@ def test_every_schedule_ends_with_what_the_replay_recomputes() -> None:
         assert outcome.wrong == [], f"seed {seed}"
         counts += outcome.counts
     # A simulation in which nothing happens proves nothing.
-    trouble = {"killed", "paused", "zombie", "fenced", "late commit refused"}
+    trouble = {"killed", "paused", "zombie", "fenced", "late commit refused", "restored"}
     trouble |= {f"commit {fate}, answer lost" for fate in ("done", "never", "later")}
     assert trouble <= set(counts), counts
 
