@@ -91,10 +91,11 @@ class Knowledge:
 
     async def _rewind(self) -> list[Change]:
         """Forget everything, which withdraws it, and read from the beginning."""
+        # First: if the bus is away, nothing has been forgotten that nobody was told.
+        beginnings = await self._bus.beginning_offsets(self._partitions)
         forgotten = [Change(pattern_id, None) for pattern_id in self._patterns]
         self._patterns.clear()
         self._marks.clear()
-        beginnings = await self._bus.beginning_offsets(self._partitions)
         self._positions = {partition.partition: offset for partition, offset in beginnings.items()}
         self._read_ms = self._clock()
         if self._reader is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from convergence.deployment import Deployment
 from convergence.events import read
+from convergence.knowledge import Change, Knowledge
 from convergence.outbox import Outbox
 from convergence.patterns import Pattern
 from convergence.subscription import follow, subscribe
@@ -23,7 +24,9 @@ from tests.convergence.federation import (
     cover,
     new_bus,
     new_settings,
+    pattern_id,
     records,
+    release,
     result,
     write,
 )
@@ -148,6 +151,19 @@ async def test_who_comes_back_too_late_for_what_it_missed_waits_for_a_bus_that_g
     async with aclosing(follow(events, _no_wait)) as heard:
         assert (await anext(heard)).number == 1
     assert not bus.offset_failures
+
+
+async def test_what_is_forgotten_is_withdrawn_though_the_bus_goes_away_in_the_middle() -> None:
+    bus = _Bus(await new_bus())
+    await release(bus, "a", 0)
+    knowledge = Knowledge(bus, "default")
+    await knowledge.poll(0)
+    bus.poll_failures.append(OffsetLost("gone"))
+    bus.offset_failures.append(Unavailable("away"))
+    with pytest.raises(Unavailable):
+        await knowledge.poll(0)
+    bus.poll_failures.append(OffsetLost("gone"))
+    assert await knowledge.poll(0) == [Change(pattern_id("a"), None)]
 
 
 async def test_an_answer_that_cannot_be_sent_is_missed_and_the_next_one_is_not(tmp_path: Path) -> None:
