@@ -23,11 +23,10 @@ from convergence.types import (
     at,
 )
 from learning import admission
-from learning.micro import U
+from learning.micro import U, to_micro
 from schemas.health import Status
 from schemas.instances import InstanceRegistered, PublicKey
 from schemas.rounds import Configuration, RoundInstances
-from workers.settings import micro
 
 #: The entry of an instance's metadata that names who owns it.
 ORGANISATION = "organisation"
@@ -74,7 +73,7 @@ class FederatedLearningConvergence:
         self._federation = LocalFederation(
             FederationKey(0, identity_key or secrets.token_bytes(KEY_BYTES)),
             admission.thresholds(min_epistemic_certainty, pattern_quality_threshold),
-            Configuration(min_data_quality=micro(pattern_quality_threshold)),
+            Configuration(min_data_quality=to_micro(pattern_quality_threshold)),
             int(heartbeat_timeout.total_seconds() * 1000),
         )
         self._last: tuple[Round, int] | None = None
@@ -181,10 +180,10 @@ class FederatedLearningConvergence:
     def collect(self, min_instance_weight: float | None = None) -> RoundInstances:
         """Return who would be in a round now, with which weight, and who would not and why."""
         reliability = {
-            name: micro(min(1.0, max(0.0, known.reliability_score)))
+            name: to_micro(min(1.0, max(0.0, known.reliability_score)))
             for name, known in self.instance_registry.items()
         }
-        floor = None if min_instance_weight is None else max(1, micro(min_instance_weight))
+        floor = None if min_instance_weight is None else max(1, to_micro(min_instance_weight))
         return self._federation.instances(reliability, self._clock(), floor)
 
     def compute(self, instances: RoundInstances, *, synchronization: bool = False) -> Round:

@@ -124,15 +124,15 @@ class Settings(BaseSettings):
         """Return what a round's result depends on, in micro-units."""
         return Configuration(
             min_instances=self.min_instances,
-            min_instance_weight=max(1, micro(self.min_instance_weight)),
-            min_data_quality=micro(self.pattern_quality_threshold),
+            min_instance_weight=max(1, _micro(self.min_instance_weight)),
+            min_data_quality=_micro(self.pattern_quality_threshold),
             report_max_age_ms=int(self.report_max_age_s * 1000),
             method=self.aggregation_method,
-            trim=micro(self.aggregation_trim),
+            trim=_micro(self.aggregation_trim),
             release_threshold=self.release_threshold,
         )
 
 
-def micro(value: float) -> int:
-    """Return ``value`` in micro-units, rounded as every input is."""
+def _micro(value: float) -> int:
+    # As ``learning.micro.to_micro`` does; but commands that only need their settings do not load numpy.
     return int(value * 1e6 + 0.5)

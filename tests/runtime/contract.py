@@ -344,7 +344,6 @@ class BusContract:
         await until(lambda: bool(member.owned()), member)
 
         assert member.owned() == every(2, one, two)
-        assert set(member.consumer.assignment()) == member.owned()
 
     async def test_an_assigned_partition_is_paused_until_it_is_resumed(self, bus: Bus) -> None:
         topic = await new_topic(bus)
@@ -439,7 +438,6 @@ class BusContract:
         await until(lambda: len(first.owned()) == 1 and len(second.owned()) == 1, first, second)
 
         assert every(2, topic) in first.revoked
-        assert set(first.consumer.assignment()) == first.owned()
 
     async def test_what_was_resumed_is_paused_again_after_a_rebalance(self, bus: Bus) -> None:
         topic = await new_topic(bus)

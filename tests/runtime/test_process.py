@@ -187,8 +187,8 @@ def test_a_closed_task_enters_no_other_state() -> None:
             TaskState.CLOSED.to(state)
 
 
-def _tasks(process: Process) -> dict[str, str]:
-    tasks: dict[str, str] = process.info()["workers"][Adder.name]["tasks"]
+def _tasks(process: Process, worker: str = Adder.name) -> dict[str, str]:
+    tasks: dict[str, str] = process.info()["workers"][worker]["tasks"]
     return tasks
 
 
@@ -221,11 +221,11 @@ async def test_a_task_revoked_in_the_middle_of_its_restore_finishes_it_and_parks
     world.log.append(Message("flc.changelog.adder.v1", 0, b"sums\0toy\0", b"41"), transaction)
     bus = HeldBus(world.log)
     async with world.process(bus) as process:
-        await until(lambda: process.task_state(Adder.name, 0) is TaskState.RESTORING)
+        await until(lambda: _tasks(process) == {"0": "restoring"})
         # When the partition is revoked before the changelog has been read
         await bus.revoke()
         world.log.end(transaction, Fate.COMMITTED)
-        await until(lambda: process.task_state(Adder.name, 0) is TaskState.PARKED)
+        await until(lambda: _tasks(process) == {"0": "parked"})
         # Then it runs at once when the partition comes back
         await bus.assign()
         world.say(1)
@@ -271,9 +271,9 @@ async def test_a_batch_over_the_budget_of_a_revocation_ends_on_its_own(
         world.say(1)
         await until(stepping.is_set)
         await bus.revoke()
-        assert process.task_state("slow", 0) is TaskState.DRAINING
+        assert _tasks(process, "slow") == {"0": "draining"}
         release.set()
-        await until(lambda: process.task_state("slow", 0) is TaskState.PARKED)
+        await until(lambda: _tasks(process, "slow") == {"0": "parked"})
         await bus.assign()
         await until(lambda: world.told() == [1])
 

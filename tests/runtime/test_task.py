@@ -1,6 +1,5 @@
 """A partition task: what it commits, what it throws away, what it takes over."""
 
-import asyncio
 import threading
 from collections.abc import Sequence
 
@@ -228,7 +227,6 @@ async def test_a_restore_waits_for_a_transaction_that_is_still_open_in_the_chang
     transaction = world.log.begin("stranger", 1, 3_600_000)
     world.log.append(Message("flc.changelog.adder.v1", 0, b"sums\0toy\0", b"41"), transaction)
     async with world.process() as process:
-        await asyncio.sleep(0)
         await until(lambda: process.info()["workers"]["adder"]["tasks"] == {"0": "restoring"})
         # When it is never decided, no restart helps
         world.clock.advance(60)

@@ -127,9 +127,6 @@ class Consumer(Protocol):
     async def poll(self, timeout_s: float, max_records: int = 5_000) -> dict[TopicPartition, list[Record]]:
         """Return fetched records of partitions that are not paused."""
 
-    def assignment(self) -> Collection[TopicPartition]:
-        """Return what the member owns now."""
-
     def pause(self, *partitions: TopicPartition) -> None:
         """Stop fetching; what is buffered is dropped."""
 

@@ -21,7 +21,6 @@ from workers.runtime.clock import Clock, SystemClock
 from workers.runtime.crash import Crash
 from workers.runtime.failures import Misconfigured
 from workers.runtime.group import Dispatcher
-from workers.runtime.lifecycle import TaskState
 from workers.runtime.metrics import Metrics
 from workers.runtime.port import Bus, BusError, TopicDescription
 from workers.runtime.surroundings import Surroundings
@@ -192,10 +191,3 @@ class Process:
                 for one in self._dispatchers
             },
         }
-
-    def task_state(self, worker: str, partition: int) -> TaskState | None:
-        """Return where a task stands; None if this process has none for the partition."""
-        for one in self._dispatchers:
-            if one.name == worker and partition in one.tasks:
-                return one.tasks[partition].state
-        return None

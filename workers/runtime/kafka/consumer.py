@@ -63,10 +63,6 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             if partition in self._resumed
         }
 
-    def assignment(self) -> Collection[TopicPartition]:
-        """Return what the member owns now."""
-        return frozenset(TopicPartition(*one) for one in self._consumer.assignment())
-
     def pause(self, *partitions: TopicPartition) -> None:
         """Stop fetching; what is buffered is dropped."""
         self._resumed.difference_update(partitions)
