@@ -46,9 +46,8 @@ class Fleet:
         self._synchronizations = 0
 
     async def report(self) -> None:
-        """Report everything for the first time, and wait until every report is covered."""
+        """Report everything, and wait until every report is covered."""
         waiting = {f"i{number}" for number in range(self.federation.population.instances)}
-        await publish(self.producer, self.federation.registrations())
         await publish(self.producer, self.federation.reports())
         async with asyncio.timeout(PATIENCE_S):
             while waiting:
@@ -89,5 +88,6 @@ async def fleet(on: System, population: Population, name: str) -> AsyncIterator[
         stack.push_async_callback(producer.close)
         events = await stack.enter_async_context(subscribe(on.bus, name))
         there = Fleet(Federation(name, population, await partition_counts(on.bus, TOPICS)), producer, events)
+        await publish(producer, there.federation.registrations())
         await there.report()
         yield there

@@ -2,22 +2,20 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
-from benchmarks.end_to_end import Product, publish
 from benchmarks.figure import Figure
-from benchmarks.load import Federation, Population
+from benchmarks.fleet import fleet
+from benchmarks.load import Population
 from benchmarks.measurement import Cost, Spread, ratios
 from benchmarks.sizes import Sizes
-from benchmarks.system import System, system, until
+from benchmarks.system import System, system
 from convergence.topics import partition_counts
 from flc import topics
-from schemas.instances import InstanceRegistered
-from schemas.reports import Contribution, PatternReport
+from schemas.reports import Contribution
 from workers.aggregation import Aggregation
 from workers.catalogue import WORKERS
 from workers.fold import Context, State, Worker
@@ -58,23 +56,13 @@ async def figures(sizes: Sizes) -> list[Figure]:
 
 
 async def _worked(on: System, sizes: Sizes) -> None:
-    """Let every instance report several times, with rounds in between, and end all workers."""
-    counts = await partition_counts(on.bus, (InstanceRegistered.topic, PatternReport.topic))
-    population = Population(sizes.large, sizes.patterns, sizes.pool)
-    federation = Federation("benchmark", population, counts)
-    async with AsyncExitStack() as stack:
-        producer = await on.bus.producer()
-        stack.push_async_callback(producer.close)
-        privacy, aggregation = await on.start("privacy"), await on.start("aggregation")
-        others = await on.start(*(name for name in WORKERS if name not in {"privacy", "aggregation"}))
-        product = Product(privacy, [aggregation], sizes.patterns)
-        await publish(producer, federation.registrations())
-        for generation in range(sizes.generations):
-            expected = await product.expect(sizes.large)
-            await publish(producer, federation.reports())
-            await until(expected, f"generation {generation}")
-        for workers in (others, privacy, aggregation):
-            await workers.stop()
+    """Let every instance report several times, with a round behind each time, and end all workers."""
+    workers = [await on.start(name) for name in WORKERS]
+    async with fleet(on, Population(sizes.large, sizes.patterns, sizes.pool), "benchmark") as there:
+        for _ in range(sizes.generations - 1):
+            await there.report()
+    for one in workers:
+        await one.stop()
 
 
 async def _to_be_read(on: System, number: int) -> Ranges:

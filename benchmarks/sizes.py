@@ -20,11 +20,11 @@ class Sizes:
     #: Distinct signatures of the pool from which patterns are drawn, the k-th with a chance of 1/k.
     pool: int = 20_000
     #: Reports of each of them before its state is restored: enough to bring about flushes.
-    generations: int = 8
-    #: Reports of a pass through one of several numbers of processes or partitions.
-    growth_reports: int = 20_000
+    generations: int = 12
+    #: Reports of a pass that looks for a limit, or through one of several numbers of processes or partitions.
+    growth_reports: int = 10_000
     #: Publishes that are timed at each load.
-    samples: int = 30
+    samples: int = 20
     #: Partitions of every topic.
     partitions: int = 6
 
@@ -36,6 +36,4 @@ class Sizes:
 
 FULL = Sizes()
 
-QUICK = Sizes(
-    reports=2_000, instances=500, repetitions=2, large=1_000, generations=6, growth_reports=2_000, samples=8
-)
+QUICK = Sizes(reports=2_000, instances=500, repetitions=2, large=1_000, growth_reports=2_000, samples=8)

@@ -72,7 +72,7 @@ async def _limit(on: System, producer: Producer, product: Product, others: Feder
     """Return how many reports a second all workers together let through."""
     rates = []
     for _ in range(sizes.warm_up + sizes.repetitions):
-        reports = others.reports(sizes.reports)
+        reports = others.reports(sizes.growth_reports)
         cost = await pass_through(on, producer, product, reports)
         rates.append(len(reports) / cost.seconds)
     return statistics.median(rates[sizes.warm_up :])
