@@ -262,7 +262,6 @@ class Collection(OneByOne[CollectionState]):
         )
         if not is_update and instances.drop_reason.count(None) < self.settings.min_instances:
             step.emits.append(abandon(self.context, completed, instances, Phase.COLLECTION, now_ms))
-            step.notes.append(("round_abandoned", {"round_id": completed.round_id, "phase": "collection"}))
             return
         step.emits += hand_over(self.context, completed, Phase.COLLECTION, now_ms)
 

@@ -80,8 +80,6 @@ class Step:
     handled: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
     #: (outcome, reason) -> rows of reports.
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: Lines for the log that an operator cares about: (event name, fields).
-    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 class Measure(StrEnum):

@@ -56,7 +56,6 @@ class Validation(OneByOne[ValidationState]):
         quorum = collected.configuration.min_instances
         if collected.kind is RoundKind.SYNCHRONIZATION and members < quorum:
             step.emits.append(abandon(self.context, collected, instances, Phase.VALIDATION, now_ms))
-            step.notes.append(("round_abandoned", {"round_id": collected.round_id, "instances": members}))
             return
         completed = ValidationCompleted.model_construct(
             None,

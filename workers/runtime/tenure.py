@@ -16,6 +16,7 @@ from workers.runtime.clock import BrokerTime, sleep, wait
 from workers.runtime.crash import CrashPoint
 from workers.runtime.encoding import encode
 from workers.runtime.inbox import Inbox, size
+from workers.runtime.notable import notable
 from workers.runtime.port import Message, Sent, TopicPartition, TransactionalProducer
 from workers.runtime.position import FLUSH_EVERY_MS, POSITION_KEY, Position
 from workers.runtime.restore import Restored
@@ -190,7 +191,7 @@ class Tenure:
         if not self._tick_is_due():
             return  # a record of the backlog moved the deadline
         step = self._worker.tick(self._state, self._time.now_ms())
-        if step.emits or step.notes or self._state.changed:
+        if step.emits or self._state.changed:
             await self._commit((), step)
         else:
             # Keeps the pace, should the deadline stay in the past.
@@ -241,8 +242,10 @@ class Tenure:
         )
 
     def _tell(self, step: Step) -> None:
-        for event, fields in step.notes:
-            log.info(event, worker=self._worker.name, partition=self._partition, **fields)
+        for emit in step.emits:
+            if (line := notable(emit.event)) is not None:
+                event, fields = line
+                log.info(event, worker=self._worker.name, partition=self._partition, **fields)
 
     def _flush_deadline(self) -> int | None:
         return None if self.position.flushed else self.position.flushed_ms + FLUSH_EVERY_MS
