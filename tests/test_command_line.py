@@ -1,12 +1,14 @@
 """The command line: instant, and one clear sentence where something is wrong."""
 
 import json
+import math
 import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -175,9 +177,22 @@ def test_a_known_error_is_a_sentence_and_an_exit_code(error: Exception, code: in
     assert given == code
 
 
-def test_a_settings_error_is_a_usage_error() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"http_port": -1},
+        # What a worker would find out much later, when it is assigned its partitions
+        {"sync_window_s": math.inf},
+        {"heartbeat_timeout_s": math.inf},
+        {"report_max_age_s": math.inf},
+        {"audit_window_s": math.inf},
+        {"aggregation_method": "trimmed", "aggregation_trim": 0.4999999},
+    ],
+    ids=str,
+)
+def test_a_setting_that_is_impossible_is_a_usage_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(http_port=-1)
+        Settings(_env_file=None, **wrong)
     assert errors.explain(caught.value)[1] == 2
 
 

@@ -17,6 +17,10 @@ def _kafka(name: str) -> AliasChoices:
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveMilliseconds = Annotated[int, Field(gt=0)]
 
+#: A hundred years are for ever: infinity has no milliseconds.
+_FOR_EVER_S = 100 * 365 * 86_400.0
+PositiveSeconds = Annotated[float, Field(gt=0, le=_FOR_EVER_S)]
+
 
 class Settings(BaseSettings):
     """The settings of a process: of a worker, a client or a command."""
@@ -55,17 +59,17 @@ class Settings(BaseSettings):
     pattern_quality_threshold: Share = 0.7
     min_instance_weight: Annotated[float, Field(gt=0, le=1)] = 0.1
     aggregation_method: Literal["mean", "median", "trimmed"] = "mean"
-    aggregation_trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    aggregation_trim: Annotated[float, Field(ge=0, le=0.499_999)] = 0.0
 
     # time
     update_interval_ms: PositiveMilliseconds = 500
-    sync_window_s: Annotated[float, Field(gt=0)] = 3600.0
+    sync_window_s: PositiveSeconds = 3600.0
     min_instances: Annotated[int, Field(ge=1)] = 2
     collection_deadline_ms: PositiveMilliseconds = 10_000
     acknowledgement_deadline_ms: PositiveMilliseconds = 5_000
-    heartbeat_timeout_s: Annotated[float, Field(gt=0)] = 300.0
-    report_max_age_s: Annotated[float, Field(gt=0)] = 7 * 86_400.0
-    audit_window_s: Annotated[float, Field(ge=0)] = 7 * 86_400.0
+    heartbeat_timeout_s: PositiveSeconds = 300.0
+    report_max_age_s: PositiveSeconds = 7 * 86_400.0
+    audit_window_s: Annotated[float, Field(ge=0, le=_FOR_EVER_S)] = 7 * 86_400.0
     max_sequence_ahead_ms: PositiveMilliseconds = 120_000
     max_sequence_behind_ms: PositiveMilliseconds = 86_400_000
     max_reports_a_minute: Annotated[int, Field(gt=0)] = Field(
@@ -74,7 +78,7 @@ class Settings(BaseSettings):
     max_report_bytes_a_minute: Annotated[int, Field(gt=0)] = Field(
         default=128 * 1024 * 1024, description="Their bytes; above: rate_limited."
     )
-    wait_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    wait_timeout_s: PositiveSeconds = 30.0
 
     # the runtime
     transactional_id_prefix: Name = "flc"
