@@ -81,11 +81,17 @@ def measured(whole: Document) -> str:
     """Return a sentence that says how large and on what the figures were measured."""
     runs = whole[RUNS]
     sizes, machine = next(iter(runs.values()))["sizes"], next(iter(runs.values()))["machine"]
+    others = [
+        measure
+        for measure, run in runs.items()
+        if (run["sizes"], run["machine"]["cpu"]) != (sizes, machine["cpu"])
+    ]
     return (
         f"Measured with {sizes['reports']:,} reports of {sizes['patterns']} signatures and up to "
         f"{sizes['large']:,} instances on {machine['cores']} cores of {machine['cpu']} "
         f"(Apache Kafka {machine['kafka']}, Python {machine['python']}, aiokafka {machine['aiokafka']}, "
         f"numpy {machine['numpy']})."
+        + (f" In other sizes or elsewhere: {', '.join(others)}." if others else "")
     )
 
 

@@ -5,11 +5,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from benchmarks.document import FILE, ROOT, RUNS, document, figures_of, kept, merged, pages
+from benchmarks.document import FILE, ROOT, RUNS, document, figures_of, kept, measured, merged, pages
 from benchmarks.figure import Figure, growth, table
 from benchmarks.measurement import Spread
 from benchmarks.plot import picture
-from benchmarks.sizes import QUICK
+from benchmarks.sizes import FULL, QUICK
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -47,6 +47,15 @@ def test_each_measure_says_where_and_how_large_it_was_taken() -> None:
     run = document("P1", [figure("P1")], QUICK, {"cores": "2"})[RUNS]["P1"]
     assert run["machine"] == {"cores": "2"}
     assert run["sizes"]["reports"] == QUICK.reports
+
+
+def test_what_was_measured_in_other_sizes_is_named_under_the_table() -> None:
+    computer = dict.fromkeys(("cpu", "cores", "kafka", "python", "aiokafka", "numpy"), "one")
+    large, small = (
+        document(name, [figure(name)], of, computer) for name, of in (("P1", FULL), ("P2", QUICK))
+    )
+    assert "In other sizes or elsewhere: P2." in measured(merged(large, small, ORDER))
+    assert "elsewhere" not in measured(merged(large, large, ORDER))
 
 
 def test_the_table_says_whether_a_goal_is_met_and_nothing_where_there_is_none() -> None:
