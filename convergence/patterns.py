@@ -11,7 +11,7 @@ import orjson
 
 from convergence.errors import PatternError, TooManyPatterns
 from convergence.types import PatternSignature
-from schemas.event import MAX_REPORT_ROWS
+from schemas.event import MAX_FREQUENCY, MAX_REPORT_ROWS, SIGNATURE_FORM, WORD_FORM
 
 #: Longest id, module or event type, in characters; log templates are long, and only their hash travels.
 MAX_TEXT = 4_096
@@ -19,10 +19,8 @@ MAX_TEXT = 4_096
 #: At most so many modules, and so many event types.
 MAX_LIST = 256
 
-MAX_FREQUENCY = 2**31 - 1
-
-_SIGNATURE_ID = re.compile(r"[0-9a-f]{32}")
-_PATTERN_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_SIGNATURE_ID = re.compile(SIGNATURE_FORM)
+_PATTERN_TYPE = re.compile(WORD_FORM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from learning.micro import to_micro
 from learning.packed import BAD_WORD, Packed
 from schemas.columns import ROW
+from schemas.event import MAX_FREQUENCY
 from schemas.reasons import RowReason
-
-MAX_FREQUENCY = 2**31 - 1
 
 #: The code of a reason is its place in this tuple; 0: the row is accepted.
 REASONS: tuple[RowReason | None, ...] = (None, *RowReason)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
+from schemas.event import SIGNATURE_FORM, WORD_FORM
+
 #: A report uses at most so many words; a row with a further one has a bad pattern type.
 MAX_WORDS = 256
 
@@ -18,10 +20,10 @@ BAD_WORD = 2**16 - 1
 #: Stands for any integer that no column of frequencies may hold.
 _TOO_LARGE = 2**62
 
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(SIGNATURE_FORM)
 _ID_BYTES = 16
 _NO_ID = "0" * 32
-_WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_WORD = re.compile(WORD_FORM)
 
 
 class Report(Protocol):

@@ -25,6 +25,11 @@ class Envelope:
     extensions: dict[str, bytes]
 
 
+def schema_id(event_type: str) -> str:
+    """Return the ``$id`` of the schema of an event of major version 1, which its record says, too."""
+    return f"urn:flc:{event_type}:1"
+
+
 def headers(event_id: str, event_type: str, source: str, time_ms: int, subject: str | None = None) -> Headers:
     """Return the headers of an event in binary mode; ``time_ms`` is Unix ms."""
     moment = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -34,7 +39,7 @@ def headers(event_id: str, event_type: str, source: str, time_ms: int, subject: 
         "ce_source": source,
         "ce_type": event_type,
         "ce_time": moment.replace("+00:00", "Z"),
-        "ce_dataschema": f"urn:flc:{event_type}:1",
+        "ce_dataschema": schema_id(event_type),
         "content-type": "application/json",
     }
     if subject is not None:

@@ -16,21 +16,32 @@ MAX_PART_ROWS = 1_000
 #: … and at most so many bytes of JSON.
 MAX_PART_BYTES = 900_000
 
-#: A report holds at most so many rows.
+#: A report holds at most so many rows, …
 MAX_REPORT_ROWS = 5_000
+
+#: … each of so many observations at most.
+MAX_FREQUENCY = 2**31 - 1
+
+#: Times and sequences are exact in every JSON parser up to here.
+MAX_EXACT = 2**53
+
+#: The forms of names, of the words for types of patterns, and of signatures, for whole texts.
+NAME_FORM = r"[a-z0-9][a-z0-9._-]{0,63}"
+WORD_FORM = r"[a-z][a-z0-9_-]{0,31}"
+SIGNATURE_FORM = r"[0-9a-f]{32}"
 
 Name = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
+    StringConstraints(pattern=f"^{NAME_FORM}$"),
     Field(description="Lower-case ASCII letters, digits, '.', '_' and '-', at most 64."),
 ]
-SignatureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-PatternType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+SignatureId = Annotated[str, StringConstraints(pattern=f"^{SIGNATURE_FORM}$")]
+PatternType = Annotated[str, StringConstraints(pattern=f"^{WORD_FORM}$")]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Milliseconds = Annotated[int, Field(ge=0, le=2**53)]
-Sequence = Annotated[int, Field(ge=0, le=2**53)]
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_EXACT)]
+Sequence = Annotated[int, Field(ge=0, le=MAX_EXACT)]
 Micro = Annotated[int, Field(ge=0, le=MICRO)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from schemas.catalogue import EVENTS
+from schemas.cloudevents import schema_id
 from schemas.topics import Topic, Topics, load
 
 #: Where the generated files live; the wheel carries them, too.
@@ -24,11 +25,6 @@ VERSION = "1.0.0"
 _LIMITS = ("retention.ms", "delete.retention.ms", "max.message.bytes")
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-def schema_id(event_type: str) -> str:
-    """Return the ``$id`` of an event's schema, which is also the ``ce_dataschema`` of its records."""
-    return f"urn:flc:{event_type}:1"
 
 
 def json_schema(event_type: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from schemas.event import Count, Facts, Inbound, KeyId, Milliseconds, Name, Sequence
+from schemas.event import MAX_EXACT, Count, Facts, Inbound, KeyId, Milliseconds, Name, Sequence
 
 Text = Annotated[str, StringConstraints(max_length=128)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -37,7 +37,7 @@ class InstanceRegistered(Inbound):
     instance_name: Text = Field(description="For people.")
     deployment_region: Text = Field(description="For people.")
     organisation: Name = Field(description="The customer that owns the instance.")
-    enrolment: Annotated[int, Field(ge=1, le=2**53)] = Field(description="Version of the registration.")
+    enrolment: Annotated[int, Field(ge=1, le=MAX_EXACT)] = Field(description="Version of the registration.")
     public_keys: Annotated[tuple[PublicKey, ...], Field(min_length=1, max_length=8)] = Field(
         description="The keys that the instance signs with; two overlap during a rotation."
     )
@@ -55,7 +55,7 @@ class InstanceDeregistered(Inbound):
     topic: ClassVar[str] = "flc.instances.v1"
 
     instance_id: Name = Field(description="The instance that leaves.")
-    enrolment: Annotated[int, Field(ge=1, le=2**53)] = Field(description="Higher than the last one.")
+    enrolment: Annotated[int, Field(ge=1, le=MAX_EXACT)] = Field(description="Higher than the last one.")
 
 
 class Heartbeat(Inbound):

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from schemas.event import (
     MICRO,
+    NAME_FORM,
     Columns,
     Count,
     Event,
@@ -23,7 +24,7 @@ from schemas.reasons import DropReason
 
 RoundId = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}/(update|synchronization)/[0-9]{1,18}$"),
+    StringConstraints(pattern=rf"^{NAME_FORM}/(update|synchronization)/[0-9]{{1,18}}$"),
     Field(description="federation/kind/number"),
 ]
 CoverOutcome = Annotated[

@@ -13,13 +13,13 @@ from typing import Generic, TypeVar
 from schemas import cloudevents, signing
 from schemas.cloudevents import Envelope
 from schemas.commands import SynchronizationRequested
-from schemas.event import MAX_RECORD_BYTES, Inbound
+from schemas.event import MAX_EXACT, MAX_RECORD_BYTES, NAME_FORM, Inbound
 from schemas.instances import PublicKey
 from schemas.knowledge import KnowledgeAcknowledged
 from schemas.partitioning import key_partition
 from schemas.reasons import Reason
 from workers.fold import Context, Record
-from workers.parsing import MAX_SEQUENCE, parse, read_object
+from workers.parsing import parse, read_object
 
 #: All headers of a record together may have so many bytes.
 MAX_HEADER_BYTES = 4096
@@ -27,7 +27,7 @@ MAX_HEADER_BYTES = 4096
 #: Topics whose records lie where their federation hashes to, whatever the rest of their key says.
 BY_FEDERATION = frozenset({SynchronizationRequested.topic, KnowledgeAcknowledged.topic})
 
-_ADDRESS = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})(?:/([a-z0-9][a-z0-9._-]{0,63}))?")
+_ADDRESS = re.compile(f"({NAME_FORM})(?:/({NAME_FORM}))?")
 
 E_co = TypeVar("E_co", bound=Inbound, covariant=True)
 E = TypeVar("E", bound=Inbound)
@@ -226,7 +226,7 @@ def _envelope(record: Record, value: bytes, types: Sequence[type[Inbound]]) -> E
     if envelope.type not in {model.__name__ for model in types}:
         raise _RefusedError(Reason.UNKNOWN_TYPE)
     schema = dict(record.headers).get("ce_dataschema")
-    if schema is not None and schema != f"urn:flc:{envelope.type}:1".encode():
+    if schema is not None and schema != cloudevents.schema_id(envelope.type).encode():
         raise _RefusedError(Reason.UNKNOWN_VERSION)
     return envelope
 
@@ -246,4 +246,4 @@ def _claimed_sequence(signed: Signed) -> int | None:
     sequence = document.get("sequence")
     claimed = (document.get("federation"), document.get("instance_id"))
     own = claimed == (signed.address.federation, signed.address.instance_id)
-    return sequence if own and type(sequence) is int and 0 <= sequence <= MAX_SEQUENCE else None
+    return sequence if own and type(sequence) is int and 0 <= sequence <= MAX_EXACT else None

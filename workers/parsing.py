@@ -8,15 +8,12 @@ from typing import Any, NoReturn, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from schemas.event import MAX_REPORT_ROWS, Inbound
+from schemas.event import MAX_EXACT, MAX_REPORT_ROWS, NAME_FORM, Inbound
 from schemas.reasons import Reason
 from schemas.reports import PatternReport
 
-#: Sequences are exact in every JSON parser up to here (the bound of ``schemas.event.Sequence``).
-MAX_SEQUENCE = 2**53
-
 _MAX_KEY_EPOCH = 2**31 - 1
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAME = re.compile(NAME_FORM)
 _INTEGER = re.compile(r"-?[0-9]+(?![0-9.eE])")
 _NOT_FINITE = re.compile(r"(NaN|Infinity)\b")
 
@@ -119,7 +116,7 @@ def _is_plain_report(document: dict[str, Any]) -> bool:
     if (
         document.keys() != _REPORT_FIELDS
         or document["identity_scheme"] != "hmac-sha256-v1"
-        or not (type(sequence) is int and 0 <= sequence <= MAX_SEQUENCE)
+        or not (type(sequence) is int and 0 <= sequence <= MAX_EXACT)
         or not (type(key_epoch) is int and 0 <= key_epoch <= _MAX_KEY_EPOCH)
         or not all(_is_name(document[field]) for field in ("federation", "instance_id"))
     ):
