@@ -6,7 +6,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from convergence.parts import join
 from convergence.replay.findings import Comparison, Difference, DifferentError, UnderWayError
-from convergence.replay.log import Log, Stands
+from convergence.replay.log import Log, Record, Stands, event_of
 from schemas.aggregation import PartialAggregate, RoundBarrier
 from schemas.convergence import (
     ConvergenceUpdated,
@@ -66,7 +66,7 @@ class Whole(Generic[P_co]):
 
 @dataclass
 class Round:
-    """Everything of one round."""
+    """Everything of one round; its events are read when they are asked for, for all together are too many."""
 
     round_id: str
     federation: str
@@ -74,24 +74,24 @@ class Round:
     number: int
     #: Its result, or a later round of the kind, has been there for long enough: nothing more will come.
     ended: bool = False
-    #: (type, partition for barriers and partials) -> parts.
-    parts: dict[tuple[str, int], list[Stands[OfRound]]] = field(default_factory=dict)
+    #: (type, partition for barriers and partials) -> the records of its parts.
+    records: dict[tuple[str, int], list[Record]] = field(default_factory=dict)
 
     @property
     def began_ms(self) -> int:
         """When the first event of the round was appended (Unix ms)."""
-        return min(stands.record.append_ms for some in self.parts.values() for stands in some)
+        return min(record.append_ms for some in self.records.values() for record in some)
 
     def find(self, kind: type[P], bucket: int = -1) -> Whole[P] | None:
         """Return the event of a type, or None; raises DifferentError or UnderWayError for a part of it."""
-        stands = sorted(self.parts.get((kind.__name__, bucket), []), key=lambda one: _part(one.event))
+        stands = sorted(self.each(kind, bucket), key=lambda one: _part(one.event))
         if not stands:
             return None
         for each in stands:
             number = getattr(each.event, "number", self.number)  # a partial has its round's id alone
             if number != self.number or each.event.federation != self.federation:
                 raise DifferentError(Difference(f"{each}.number", number, self.number))
-        events: list[P] = [one.event for one in stands]  # type: ignore[misc]  # filed under its type
+        events = [one.event for one in stands]
         numbers, count = [_part(event) for event in events], getattr(events[0], "parts", 1)
         if numbers != list(range(count)):
             self.missing(f"{stands[0]}: the parts", count, recorded=numbers)
@@ -100,9 +100,10 @@ class Round:
         event = join(events) if count > 1 else events[0]
         return Whole(event, last.record.append_ms, min(offsets), max(offsets), str(stands[0]))
 
-    def each(self, kind: type[P]) -> list[Stands[P]]:
-        """Return the events of a type that has no parts."""
-        return self.parts.get((kind.__name__, -1), [])  # type: ignore[return-value]  # filed under its type
+    def each(self, kind: type[P], bucket: int = -1) -> list[Stands[P]]:
+        """Return the events of a type, part by part as they stand in the log."""
+        records = self.records.get((kind.__name__, bucket), ())
+        return [Stands(event_of(record), record) for record in records]  # type: ignore[arg-type]  # as filed
 
     def missing(self, where: str, expected: object, recorded: object = None) -> NoReturn:
         """Raise DifferentError, or UnderWayError if a worker may still write what is missing."""
@@ -150,13 +151,15 @@ def assemble(log: Log) -> Rounds:
             bucket = stands.record.partition
         elif isinstance(event, PartialAggregate):
             bucket = event.bucket
-        one.parts.setdefault((type(event).__name__, bucket), []).append(stands)
+        one.records.setdefault((type(event).__name__, bucket), []).append(stands.record)
     for federation in rounds.federations():
         for kind in RoundKind:
             of_kind = rounds.of(federation, kind)
             for one in of_kind:
                 one.ended = one is not of_kind[-1] or any(
-                    stands.record.append_ms <= log.settled_ms for end in _ENDS for stands in one.each(end)
+                    record.append_ms <= log.settled_ms
+                    for end in _ENDS
+                    for record in one.records.get((end.__name__, -1), ())
                 )
     return rounds
 

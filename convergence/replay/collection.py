@@ -1,7 +1,7 @@
 """The collection of a round: its decisions are taken as given, the facts that it states are not."""
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 
 from convergence.replay import documents, weights
 from convergence.replay.assembly import Round, Whole
@@ -106,7 +106,7 @@ class Collections:
             self.covered[event.kind, cover.instance_id] = cover.sequence
 
 
-@cache
+@lru_cache(maxsize=1_024)
 def _possible_weights(quality: int, rows: int, minimum: int) -> frozenset[int]:
     """Return what an instance may weigh, whatever its reliability."""
     return frozenset(weights.weight(each, quality, rows, minimum) for each in RELIABILITIES)
