@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from convergence.redrive import redrive as send_again
 from convergence.sequence import now_ms
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import Format, FormatOption, YesOption, confirm, record, rows, say
+from flc.output import Format, FormatOption, YesOption, confirm, moment, record, rows, say
 from schemas.reasons import Reason
 from workers.runtime.port import Bus
 
@@ -135,8 +134,9 @@ async def _outlook(bus: Bus, planned: Plan) -> list[Planned]:
 
 
 def _row(letter: Letter) -> dict[str, Any]:
-    written = datetime.fromtimestamp(letter.written_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return {"source": letter.source, "written": written} | letter.said.model_dump(mode="json")
+    return {"source": letter.source, "written": moment(letter.written_ms)} | letter.said.model_dump(
+        mode="json"
+    )
 
 
 def _words(counts: Counter[str | None] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from convergence import instances as health
 from convergence.keys import Keys
+from convergence.observation.explanation import ratio
 from convergence.observation.instances import InstanceView
 from convergence.observation.observation import encoded
 from convergence.observer import current
@@ -87,7 +88,9 @@ def rotate(
     settings = settings_for(federation)
     keys = Keys(settings.keys_directory)
     new = key or public_key(keys.ensure_next_instance(settings.federation, instance))
-    say(f"Plan: {settings.federation}/{instance} gets the key {new}, its others end in {overlap_s:g} s")
+    say(
+        f"Plan: {settings.federation}/{instance} gets the key {new}, its others end in {overlap_s / 3600:g} h"
+    )
     _change(settings, lambda signer: signer.rotate(instance, new, overlap_s), yes)
     if key is None:
         keys.adopt_next_instance(settings.federation, instance)
@@ -155,4 +158,5 @@ def show(instance: Instance, federation: FederationOption = None, form: FormatOp
 
 def _row(found: InstanceHealth) -> dict[str, Any]:
     row = found.model_dump(mode="json")
-    return row | {"last_outcome": found.judged.outcome if found.judged else None}
+    ratios = {name: ratio(row[name]) for name in ("reliability", "data_quality", "weight")}
+    return row | ratios | {"last_outcome": found.judged.outcome if found.judged else None}

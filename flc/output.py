@@ -1,13 +1,19 @@
 """Data on stdout: a table for people, JSON for programs. Everything else goes to stderr."""
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
 import typer
+
+#: A number of so many milliseconds or more is a moment (since 2001), where its name says so.
+_MOMENT_MS = 10**12
+_MOMENTS = re.compile(r"_ms\b|_at$|timestamp$|_window$")
 
 
 class Format(StrEnum):
@@ -72,11 +78,31 @@ def record(value: Any, form: Format) -> None:
     if form is Format.JSON:
         typer.echo(dump(value))
         return
-    fields: dict[str, Any] = orjson.loads(dump(value))
+    fields = dict(_flat(orjson.loads(dump(value))))
     width = max(map(len, fields), default=0)
     for name, content in fields.items():
-        shown = content if isinstance(content, str) else dump(content)
-        typer.echo(f"{name:<{width}}  {shown}")
+        typer.echo(f"{name:<{width}}  {content}".rstrip())
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every field with its text, one in another by a dotted name; a moment as a date."""
+    for name, content in fields.items():
+        if isinstance(content, dict) and content:
+            yield from _flat(content, f"{prefix}{name}.")
+        elif isinstance(content, list) and content and all(isinstance(one, dict) for one in content):
+            for number, one in enumerate(content):
+                yield from _flat(one, f"{prefix}{name}.{number}.")
+        elif isinstance(content, int) and content >= _MOMENT_MS and _MOMENTS.search(prefix + name):
+            yield prefix + name, moment(content)
+        elif content is None:
+            yield prefix + name, "-"
+        else:
+            yield prefix + name, content if isinstance(content, str) else dump(content)
+
+
+def moment(unix_ms: int) -> str:
+    """Return a moment as a person reads it, UTC."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def say(text: str) -> None:

@@ -75,3 +75,4 @@ def _explain(finding: Finding) -> None:
         say(f"  {difference.where}")
         say(f"  recorded    {dump(difference.recorded)}")
         say(f"  recomputed  {dump(difference.recomputed)}")
+        say("FLC_ENROLMENT, FLC_OPERATOR_KEYS and gates that are not the workers' make differences, too.")

@@ -13,7 +13,7 @@ from convergence.rounds import RoundRecord, explain_round, show_round
 from convergence.topics import everything, partition_of
 from flc.connection import connected, operator, settings_for
 from flc.noun import noun
-from flc.output import FederationOption, Format, FormatOption, encoded_lines, record, rows, say
+from flc.output import FederationOption, Format, FormatOption, encoded_lines, moment, record, rows, say
 from flc.output import show as print_out
 from flc.subscribe import as_json
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
@@ -25,6 +25,7 @@ app = noun()
 #: Columns of ``rounds list``.
 _COLUMNS = (
     "round_id",
+    "ended",
     "outcome",
     "converged",
     "convergence",
@@ -104,7 +105,11 @@ async def _ended(federation: str | None) -> list[RoundEvent]:
 
 
 def _row(event: RoundEvent) -> dict[str, Any]:
-    row: dict[str, Any] = {"round_id": event.round_id, "timestamp": event.timestamp}
+    row: dict[str, Any] = {
+        "round_id": event.round_id,
+        "timestamp": event.timestamp,
+        "ended": moment(event.timestamp),
+    }
     if isinstance(event, RoundResult):
         row |= {
             "outcome": "completed",

@@ -5,13 +5,13 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import Format, YesOption, confirm, rows
+from flc.output import Format, FormatOption, YesOption, confirm, rows, say
 from schemas import topics as declaration
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic, Topics
@@ -76,15 +76,21 @@ def differences(topics: Topics) -> Iterator[str]:
 
 
 @app.command()
-def diff(environment: Environment = None, partitions: Partitions = None) -> None:
+def diff(
+    environment: Environment = None, partitions: Partitions = None, form: FormatOption = Format.TABLE
+) -> None:
     """Compare topics.yaml with the code and with the cluster; exit code 2 if they differ."""
     topics = declared(environment, partitions)
     problems = list(differences(topics))
     plan = asyncio.run(_plan(topics))
-    for problem in problems:
-        typer.echo(f"! {problem}")
-    show(plan)
-    typer.echo(summary(plan))
+    if form is Format.JSON:
+        rows(changes(plan, problems), (), form)
+        say(summary(plan))
+    else:
+        for problem in problems:
+            typer.echo(f"! {problem}")
+        show(plan)
+        typer.echo(summary(plan))
     if problems or plan.create or plan.update or plan.refused:
         raise typer.Exit(2)
 
@@ -134,6 +140,17 @@ def show(plan: Plan) -> None:
             typer.echo(f"~ {update.topic}: {key} {live} -> {wanted}")
     for sentence in plan.refused:
         typer.echo(f"! {sentence}")
+
+
+def changes(plan: Plan, problems: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the same for programs: an object for each difference, named by what ``apply`` does about it."""
+    return [
+        *({"change": "create", "topic": topic.name, "partitions": topic.partitions,
+           "replication": topic.replication} for topic in plan.create),
+        *({"change": "update", "topic": update.topic, "config": key, "live": live, "declared": wanted}
+          for update in plan.update for key, (live, wanted) in update.changes.items()),
+        *({"change": "none", "why": sentence} for sentence in (*problems, *plan.refused)),
+    ]  # fmt: skip
 
 
 def summary(plan: Plan) -> str:

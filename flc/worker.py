@@ -52,11 +52,7 @@ def run(
 
 async def _run(names: Sequence[str], settings: Settings, topics: Topics) -> None:
     say(f"Workers {', '.join(names)} on {settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS).")
-    if settings.enrolment == "open":
-        _log.warning(
-            "enrolment.open",
-            meaning="anybody may register an instance, first come first kept: not for production",
-        )
+    warn_of_enrolment(settings)
     bus = KafkaBus(settings)
     try:
         # A broker that is away is waited for: the log says so, and /readyz.
@@ -65,6 +61,20 @@ async def _run(names: Sequence[str], settings: Settings, topics: Topics) -> None
             await process.run(asyncio.Event())
     finally:
         await bus.close()
+
+
+def warn_of_enrolment(settings: Settings) -> None:
+    """Log who may take part, if that is everybody or nobody."""
+    if settings.enrolment == "open":
+        _log.warning(
+            "enrolment.open",
+            meaning="anybody may register an instance, first come first kept: not for production",
+        )
+    elif not settings.operator_keys:
+        _log.warning(
+            "enrolment.closed",
+            meaning="FLC_OPERATOR_KEYS is empty: every registration is refused (flc keys new --operator)",
+        )
 
 
 @asynccontextmanager

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from convergence.errors import UnknownInstance
 from flc import errors, topics
 from flc.broker import BrokerFailed
 from flc.connection import NotConfigured
 from flc.main import COMMANDS, load
+from flc.worker import warn_of_enrolment
 from schemas import topics as declaration
 from workers.catalogue import WORKERS
-from workers.runtime.port import BusError, Unavailable
+from workers.runtime import topology
+from workers.runtime.port import BusError, TopicDescription, Unavailable
 from workers.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -128,9 +131,20 @@ def test_the_identity_key_is_kept_until_the_next_one_is_asked_for(tmp_path: Path
     assert flc("keys", "new", "--operator", "--next", directory=tmp_path).returncode == 2
 
 
-def test_the_federation_of_the_command_line_beats_that_of_the_environment(tmp_path: Path) -> None:
-    flc("keys", "new", "--operator", "--federation", "near", directory=tmp_path, FLC_FEDERATION="far")
-    assert [path.name for path in (tmp_path / ".flc" / "keys").iterdir()] == ["near.operator-key"]
+def test_the_command_line_beats_the_environment_and_that_the_env_file_and_that_the_default(
+    tmp_path: Path,
+) -> None:
+    def made(*arguments: str, **environment: str) -> str:
+        flc("keys", "new", "--operator", *arguments, directory=tmp_path, **environment)
+        (file,) = (tmp_path / ".flc" / "keys").iterdir()
+        file.unlink()
+        return file.name.removesuffix(".operator-key")
+
+    assert made() == "default"
+    (tmp_path / ".env").write_text("FLC_FEDERATION=written\n")
+    assert made() == "written"
+    assert made(FLC_FEDERATION="far") == "far"
+    assert made("--federation", "near", FLC_FEDERATION="far") == "near"
 
 
 def test_an_orchestrator_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -146,8 +160,34 @@ def test_the_workers_are_listed_as_json_one_a_line(tmp_path: Path) -> None:
     assert [json.loads(line)["worker"] for line in ended.stdout.splitlines()] == list(WORKERS)
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"enrolment": "open"}, ["enrolment.open"]),
+        ({}, ["enrolment.closed"]),
+        ({"operator_keys": {"default": "ab" * 32}}, []),
+    ],
+)
+def test_workers_that_let_in_everybody_or_nobody_say_so(settings: dict[str, Any], warned: list[str]) -> None:
+    with capture_logs() as logged:
+        warn_of_enrolment(Settings(_env_file=None, **settings))
+    assert [line["event"] for line in logged] == warned
+
+
 def test_the_topics_are_declared_as_the_workers_use_them() -> None:
     assert list(topics.differences(declaration.load())) == []
+
+
+def test_the_differences_of_the_topics_are_told_to_programs_one_by_one() -> None:
+    reports = declaration.load()["flc.reports.v1"]
+    acknowledgements = declaration.load()["flc.acknowledgements.v1"]
+    configs = {**acknowledgements.configs, "retention.ms": "1"}
+    live = TopicDescription(acknowledgements.name, 6, 3, configs)
+    plan = topology.plan([reports, acknowledgements], {acknowledgements.name: live})
+    created, updated, refused = topics.changes(plan)
+    assert created == {"change": "create", "topic": "flc.reports.v1", "partitions": 6, "replication": 1}
+    assert (updated["change"], updated["config"], updated["live"]) == ("update", "retention.ms", "1")
+    assert (refused["change"], "has 3 replicas" in refused["why"]) == ("none", True)
 
 
 def test_a_topic_that_a_worker_uses_against_its_declaration_is_named() -> None:

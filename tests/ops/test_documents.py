@@ -5,7 +5,8 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from flc.main import COMMANDS
+from flc.main import COMMANDS, load
+from schemas import topics as declaration
 from tests.ops.shipped import ROOT, rules
 from workers.settings import Settings
 
@@ -51,6 +52,19 @@ def test_every_command_and_every_setting_that_is_named_exists(page: str) -> None
     assert set(re.findall(r"`(?:uv run )?flc ([a-z-]+)", page)) <= set(COMMANDS)
     known = {variable(name) for name in Settings.model_fields} | {"FLC_ENVIRONMENT", "FLC_PARTITIONS"}
     assert set(re.findall(r"\b(?:FLC|KAFKA)_[A-Z_]+[A-Z]\b", page)) <= known
+
+
+def test_every_command_is_documented() -> None:
+    pages = [(ROOT / "README.md").read_text(), *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+    text = "\n".join(pages)
+    for noun in COMMANDS:
+        for name in getattr(load(noun), "commands", {"": None}):
+            assert re.search(rf"flc {noun} {name}".strip() + r"\b", text), f"flc {noun} {name}"
+
+
+def test_the_retention_of_every_topic_is_documented_and_nothing_else_is() -> None:
+    (section,) = re.findall(r"^## Retention\n(.*?)^## ", OPERATE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"\bflc\.[a-z-]+\.v1\b", section)) == set(declaration.load().declared)
 
 
 def test_every_link_inside_leads_somewhere() -> None:
