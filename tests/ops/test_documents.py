@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import SecretStr
 
+from convergence.observation.lag import STOPPED_AFTER_MS, LagState
 from flc.main import COMMANDS, load
 from schemas import topics as declaration
 from tests.ops.shipped import ROOT, rules
@@ -60,6 +61,14 @@ def test_every_command_is_documented() -> None:
     for noun in COMMANDS:
         for name in getattr(load(noun), "commands", {"": None}):
             assert re.search(rf"flc {noun} {name}".strip() + r"\b", text), f"flc {noun} {name}"
+
+
+def test_every_state_of_lag_is_documented_with_the_alert_for_it() -> None:
+    (section,) = re.findall(r"^## Lag\n(.*?)^## ", OPERATE, re.MULTILINE | re.DOTALL)
+    states = re.findall(r"^\| (\w+) \|", section, re.MULTILINE)
+    assert states == ["State", *(state.value for state in LagState)]
+    assert set(re.findall(r"\[(Flc\w+)\]", section)) <= {rule["alert"] for rule in rules()}
+    assert f"for {STOPPED_AFTER_MS / 1000} s" in section
 
 
 def test_the_retention_of_every_topic_is_documented_and_nothing_else_is() -> None:
