@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from convergence import instances as health
+from convergence.contributions import contributed
 from convergence.keys import Keys
 from convergence.observation.explanation import ratio
 from convergence.observation.instances import InstanceView
@@ -39,6 +40,17 @@ _COLUMNS = (
     "weight",
     "pattern_count",
     "last_outcome",
+)
+
+#: Columns of a contribution.
+_ROWS = (
+    "sequence",
+    "signature_id",
+    "pattern_type",
+    "strength",
+    "resonance",
+    "epistemic_certainty",
+    "frequency",
 )
 
 Changed = InstanceRegistered | InstanceDeregistered
@@ -154,6 +166,20 @@ def show(instance: Instance, federation: FederationOption = None, form: FormatOp
     found, view = asyncio.run(run())
     seen = {} if view is None else orjson.loads(encoded(view))
     record(seen | {"judged": found.judged, "public_keys": found.public_keys}, form)
+
+
+@app.command()
+def contribution(
+    instance: Instance, federation: FederationOption = None, form: FormatOption = Format.TABLE
+) -> None:
+    """Show what of an instance's last report was accepted, row by row."""
+    settings = settings_for(federation)
+
+    async def run() -> list[dict[str, Any]]:
+        async with connected(settings) as bus:
+            return await contributed(bus, settings.federation, instance)
+
+    rows(asyncio.run(run()), _ROWS, form)
 
 
 def _row(found: InstanceHealth) -> dict[str, Any]:

@@ -143,6 +143,9 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
     shown = json.loads(terminal.run("instances", "show", "one", "--format", "json"))
     assert shown["standing"]["alignment"] == 1.0
     assert shown["report"]["accepted"] == 4
+    held = terminal.run("instances", "contribution", "one", "--format", "json").splitlines()
+    assert {json.loads(line)["strength"] for line in held} == {0.9}
+    assert len(held) == len(ROWS)
     lags = [json.loads(line) for line in terminal.run("lag", "--format", "json").splitlines()]
     assert {one["worker"]: one["state"] for one in lags} == dict.fromkeys(WORKERS, "ok")
     assert {one["members"] for one in lags} == {1}
