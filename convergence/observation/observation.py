@@ -189,7 +189,7 @@ class Observation:
     def _published(self, event: RoundEvent, record: Record) -> None:
         self._at(record)
         if isinstance(event, PatternEmerged):
-            self.patterns.emerge(event.pattern_id)
+            self.patterns.emerge(event.pattern_id, event.number)
         elif (whole := self._results.add(event, record.offset)) is not None:
             self.rounds.publish(whole, record.offset)
             if isinstance(whole, RoundAbandoned):

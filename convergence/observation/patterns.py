@@ -1,6 +1,6 @@
 """What is shared: the released patterns. Nothing below the release threshold is on the topic that is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.knowledge import AggregatedPattern, KnowledgeMark
@@ -23,7 +23,10 @@ class PatternView:
     strength: float
     certainty: float
     consensus_score: float
+    #: The synchronization that last changed it.
     number: int
+    #: The one that released it for the first time; None: it did not say so, or too long ago.
+    emerged: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,6 @@ class PatternsView:
 
     released: int
     patterns: tuple[PatternView, ...]
-    #: The last that were released for the first time.
-    emerged: tuple[str, ...]
 
 
 class Patterns:
@@ -42,7 +43,7 @@ class Patterns:
     def __init__(self) -> None:
         self._patterns: dict[str, PatternView] = {}
         self._released: dict[int, int] = {}
-        self._emerged: dict[str, None] = {}
+        self._emerged: dict[str, int] = {}
 
     def release(self, pattern: AggregatedPattern) -> None:
         """Take a pattern that was released or changed."""
@@ -56,6 +57,7 @@ class Patterns:
             certainty=pattern.average_epistemic_certainty,
             consensus_score=pattern.consensus_score,
             number=pattern.number,
+            emerged=None,
         )
         _bound(self._patterns)
 
@@ -68,10 +70,10 @@ class Patterns:
         """Take the mark of a bucket, which says how many patterns are released there."""
         self._released[mark.bucket] = mark.patterns
 
-    def emerge(self, pattern_id: str) -> None:
-        """Take the news that a pattern was released for the first time."""
+    def emerge(self, pattern_id: str, number: int) -> None:
+        """Take the news that a synchronization released a pattern for the first time."""
         self._emerged.pop(pattern_id, None)
-        self._emerged[pattern_id] = None
+        self._emerged[pattern_id] = number
         _bound(self._emerged)
 
     def view(self) -> PatternsView:
@@ -81,8 +83,9 @@ class Patterns:
         )
         return PatternsView(
             released=sum(self._released.values()),
-            patterns=tuple(strongest[:SHOWN]),
-            emerged=tuple(reversed(self._emerged))[:SHOWN],
+            patterns=tuple(
+                replace(one, emerged=self._emerged.get(one.pattern_id)) for one in strongest[:SHOWN]
+            ),
         )
 
 

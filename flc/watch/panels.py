@@ -48,6 +48,8 @@ def verdict(snapshot: Snapshot) -> RenderableType:
         f"{explanation.library} shared patterns",
         f"{snapshot.patterns.released} released",
     ]
+    if explanation.emerged is not None:
+        facts.append(f"{explanation.emerged} emerged")
     if snapshot.withheld is not None:
         facts.append(f"{snapshot.withheld} withheld")
     lines: list[RenderableType] = [

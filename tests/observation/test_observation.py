@@ -181,6 +181,17 @@ def test_dead_letters_are_counted_by_reason_and_those_of_other_federations_are_n
     assert refusals.letters[0].source == "flc.reports.v1/0/1"
 
 
+def test_a_pattern_shows_which_synchronization_released_it_first_and_which_changed_it_last() -> None:
+    line = Observed()
+    for sequence, strength in enumerate((900_000, 800_000), start=1):
+        for name in NAMES:
+            line.report(name, shared_rows(strength=strength), sequence)
+        line.ask(f"ask-{sequence}")
+        line.wait(60_000)
+    pattern = line.observe().snapshot(0).patterns.patterns[0]
+    assert (pattern.emerged, pattern.number) == (1, 2)
+
+
 def test_what_is_below_the_release_threshold_is_counted_and_never_named() -> None:
     line = Observed(release_threshold=3)
     secret = signature(77)

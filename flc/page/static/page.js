@@ -106,6 +106,7 @@ function drawVerdict({ explanation, patterns, withheld }) {
   $("sentence").className = explanation.outcome === "converged" ? "good" : "";
   text("scored", `${kind} ${number}, scored after ${duration(took)}`);
   const said = [`${count(explanation.cohort, "instance")} in the cohort`, `${count(explanation.library, "shared pattern")}`, `${patterns.released} released`];
+  if (explanation.emerged !== null) said.push(`${explanation.emerged} emerged`);
   if (withheld !== null) said.push(`${withheld} withheld, below the release threshold`);
   text("totals", said.join(" · "));
 }

@@ -68,11 +68,10 @@ export function drawRefusals(refusals) {
 }
 
 export function drawPatterns(patterns) {
-  const emerged = new Set(patterns.emerged);
   $("patterns-count").textContent = patterns.released ? `${patterns.released.toLocaleString("en")} released` : "";
   fill($("patterns").tBodies[0], patterns.patterns.length === 0
-    ? h("tr", {}, h("td", { class: "empty", colspan: 6 }, "None is held by enough organisations yet."))
+    ? h("tr", {}, h("td", { class: "empty", colspan: 7 }, "None is held by enough organisations yet."))
     : patterns.patterns.slice(0, 12).map((one) => h("tr", {},
-      h("th", { scope: "row", class: "mono", title: one.pattern_id }, one.pattern_id.slice(0, 12), emerged.has(one.pattern_id) ? h("span", { class: "hidden" }, " emerged lately") : null),
-      cell(one.pattern_type), number(`${one.organisations}+`), number(score(one.strength)), number(score(one.consensus_score)), number(one.number))));
+      h("th", { scope: "row", class: "mono", title: one.pattern_id }, one.pattern_id.slice(0, 12)),
+      cell(one.pattern_type), number(`${one.organisations}+`), number(score(one.strength)), number(score(one.consensus_score)), number(one.emerged === null ? "–" : `sync ${one.emerged}`), number(`sync ${one.number}`))));
 }
