@@ -24,9 +24,9 @@ from convergence.types import (
 )
 from learning import admission
 from learning.micro import U, to_micro
-from schemas.health import Status
 from schemas.instances import InstanceRegistered, PublicKey
 from schemas.rounds import Configuration, RoundInstances
+from workers.cohort import is_living
 
 #: The entry of an instance's metadata that names who owns it.
 ORGANISATION = "organisation"
@@ -140,7 +140,7 @@ class FederatedLearningConvergence:
             return False
         status = self._federation.look(instance_id, self._clock())
         self._show(instance_id)
-        return status in {Status.ACTIVE, Status.DEGRADED}
+        return is_living(status)
 
     async def aggregate_learning(
         self, instance_id: str, local_patterns: Iterable[Mapping[str, Any] | Pattern | PatternSignature]

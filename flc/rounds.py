@@ -17,8 +17,8 @@ from flc.output import FederationOption, Format, FormatOption, encoded_lines, mo
 from flc.output import show as print_out
 from flc.subscribe import as_json
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
-from schemas.health import Status
 from schemas.rounds import HandOver, RoundKind
+from workers.cohort import is_living
 
 app = noun()
 
@@ -172,4 +172,4 @@ async def _show(round_id: str, federation: str | None) -> tuple[RoundRecord, lis
     async with connected(settings) as bus:
         found = await show_round(bus, whole)
         known = await list_instances(bus, whole.partition("/")[0])
-    return found, [one.instance_id for one in known if one.status not in {Status.ACTIVE, Status.DEGRADED}]
+    return found, [one.instance_id for one in known if not is_living(one.status)]

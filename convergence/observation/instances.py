@@ -11,6 +11,7 @@ from schemas.health import InstanceHealth, Status
 from schemas.reasons import DropReason, RowReason
 from schemas.reports import Admission
 from schemas.rounds import DetectionCompleted
+from workers.cohort import is_living
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +123,14 @@ class Instances:
 
     def inactive(self) -> list[str]:
         """Return the instances that a round does not take."""
-        return sorted(
-            name
-            for name, health in self._health.items()
-            if health.status not in {Status.ACTIVE, Status.DEGRADED}
-        )
+        return sorted(name for name, health in self._health.items() if not is_living(health.status))
 
     def awaited(self, since_ms: int) -> list[str]:
         """Return the instances of a cohort that have not reported since ``since_ms``."""
         return sorted(
             name
             for name, health in self._health.items()
-            if health.status in {Status.ACTIVE, Status.DEGRADED}
+            if is_living(health.status)
             and health.admitted is not None
             and health.admitted.append_ms < since_ms
         )
