@@ -1,7 +1,9 @@
 """The facts in the health of an instance: what follows from its reports; who is alive is a decision."""
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from convergence.replay import weights
 from convergence.replay.exact import ONE, share
@@ -49,20 +51,33 @@ class Facts:
 
     def qualities(self, address: Address, sequence: int) -> set[int]:
         """Return the data quality with a report; of an instance that has left, since any of its returns."""
-        admitted = [
-            each
-            for each in self.reports.judged.get(address, [])
-            if each.outcome == "admitted" and each.sequence is not None and each.sequence <= sequence
-        ][-QUALITY_REPORTS:]
+        every = self._admitted.get(address, [])
+        end = bisect_right(every, sequence, key=lambda each: each.sequence or 0)
+        admitted = every[max(0, end - QUALITY_REPORTS) : end]
         starts = range(len(admitted)) if self.has_left(address) else range(1)
         return {_quality(admitted[start:]) for start in starts}
 
-    def outcomes(self, address: Address) -> set[tuple[int | None, str]]:
-        """Return (sequence, outcome) of every judged report; one of the far future answers no sequence."""
+    def outcomes(self, address: Address, sequence: int | None) -> Collection[str]:
+        """Return what became of the reports of a sequence; one of the far future answers no sequence."""
+        return self._outcomes.get(address, {}).get(sequence, ())
+
+    @cached_property
+    def _admitted(self) -> Mapping[Address, Sequence[Admission]]:
         return {
-            (None if each.outcome == f"refused:{Reason.TOO_EARLY}" else each.sequence, each.outcome)
-            for each in self.reports.judged.get(address, [])
+            address: [each for each in judged if each.outcome == "admitted" and each.sequence is not None]
+            for address, judged in self.reports.judged.items()
         }
+
+    @cached_property
+    def _outcomes(self) -> Mapping[Address, Mapping[int | None, tuple[str, ...]]]:
+        found: dict[Address, dict[int | None, tuple[str, ...]]] = {}
+        for address, judged in self.reports.judged.items():
+            of = found.setdefault(address, {})
+            for each in judged:
+                sequence = None if each.outcome == f"refused:{Reason.TOO_EARLY}" else each.sequence
+                if each.outcome not in of.get(sequence, ()):
+                    of[sequence] = (*of.get(sequence, ()), each.outcome)
+        return found
 
 
 def examine(log: Log, rules: Rules, facts: Facts, comparison: Comparison) -> None:
@@ -88,8 +103,8 @@ def examine(log: Log, rules: Rules, facts: Facts, comparison: Comparison) -> Non
         comparison.values(f"{where}.pattern_count", event.pattern_count, rows)
         one_of(f"{where}.data_quality", event.data_quality, qualities)
         if event.judged is not None:
-            judged = (event.judged.sequence, event.judged.outcome)
-            one_of(f"{where}.judged", judged, facts.outcomes(address))
+            possible = facts.outcomes(address, event.judged.sequence)
+            one_of(f"{where}.judged.outcome", event.judged.outcome, possible)
 
 
 def one_of(where: str, recorded: object, possible: Iterable[object]) -> None:
