@@ -73,6 +73,17 @@ def test_another_number_of_replicas_is_refused_and_the_configs_still_follow() ->
     assert planned.refused[0].startswith("flc.reports.v1 has 3 replicas and 1 are declared")
 
 
+def test_a_topic_with_too_few_replicas_is_not_made_unwritable() -> None:
+    production = load("production")[REPORTS.name]
+    found = replace(live(REPORTS), configs={**live(REPORTS).configs, "min.insync.replicas": "1"})
+
+    planned = plan([production], {REPORTS.name: found})
+
+    assert production.configs["min.insync.replicas"] == "2"
+    assert planned.update == ()
+    assert planned.refused[0].startswith("flc.reports.v1 has 1 replicas and 3 are declared")
+
+
 def test_a_worker_may_start_on_topics_as_declared() -> None:
     assert check([REPORTS, INSTANCES], {topic.name: live(topic) for topic in (REPORTS, INSTANCES)}) == []
 

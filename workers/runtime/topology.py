@@ -18,6 +18,7 @@ _ADVICE = "see `flc topics diff`"
 #: What a round is made of, and what it is recomputed from.
 _AUDITED = (PatternReport.topic, RoundBarrier.topic, HandOver.topic)
 
+_IN_SYNC = "min.insync.replicas"
 _FOR_EVER = "-1"
 _DAY_MS = 86_400_000
 
@@ -59,18 +60,22 @@ def plan(declared: Collection[Topic], live: Mapping[str, TopicDescription]) -> P
                 "keys would move; make a new major version of the topic"
             )
             continue
+        configs = dict(topic.configs)
         if found.replication != topic.replication:
             refused.append(
                 f"{topic.name} has {found.replication} replicas and {topic.replication} are declared: "
                 "reassign its partitions with kafka-reassign-partitions"
             )
+            if found.replication < int(configs.get(_IN_SYNC, 1)):
+                # More replicas in sync than there are: from then on nobody could write.
+                configs[_IN_SYNC] = found.configs.get(_IN_SYNC, "1")
         changes = {
             key: (found.configs.get(key), value)
-            for key, value in topic.configs.items()
+            for key, value in configs.items()
             if found.configs.get(key) != value
         }
         if changes:
-            update.append(Update(topic.name, topic.configs, changes))
+            update.append(Update(topic.name, configs, changes))
         else:
             unchanged.append(topic.name)
     return Plan(tuple(create), tuple(update), tuple(unchanged), tuple(refused))
@@ -123,8 +128,8 @@ def _durability(topic: Topic, found: TopicDescription) -> Iterator[str]:
     """Say what is acknowledged in fewer copies than is declared, or in more than there are, or given up."""
     if found.configs.get("unclean.leader.election.enable") == "true":
         yield f"the topic {topic.name} has unclean.leader.election.enable=true: what is acknowledged may go"
-    in_sync = int(found.configs.get("min.insync.replicas", 1))
-    wanted = int(topic.configs.get("min.insync.replicas", 1))
+    in_sync = int(found.configs.get(_IN_SYNC, 1))
+    wanted = int(topic.configs.get(_IN_SYNC, 1))
     if found.replication < topic.replication:
         yield f"the topic {topic.name} has {found.replication} replicas, {topic.replication} are declared"
     elif in_sync > found.replication:
