@@ -173,8 +173,18 @@ async def test_a_lazy_worker_folds_again_what_its_flushed_state_has_not_seen() -
     assert world.told()[-1] == sum(range(52))
 
 
-async def test_a_lazy_worker_writes_less_state_than_a_fifth_of_its_input() -> None:
-    world = World(workers=(Lazy,))
+class Keeping(Lazy):
+    """Keeps all that it reads."""
+
+    def step(self, state: AdderState, records: Sequence[Record]) -> Step:
+        for record in records:
+            state.due.put("toy", f"{record.offset:0100}", 1)
+        return super().step(state, records)
+
+
+@pytest.mark.parametrize("kind", [Lazy, Keeping])
+async def test_a_lazy_worker_writes_less_state_than_a_fifth_of_its_input(kind: type[Lazy]) -> None:
+    world = World(workers=(kind,))
     async with world.running():
         for number in range(40):
             world.say("1".rjust(100))

@@ -51,7 +51,7 @@ def test_a_position_survives_its_record() -> None:
     assert Position.decode(position.encode()) == position
 
 
-def test_a_flush_pays_when_the_input_passes_five_times_the_state() -> None:
+def test_a_flush_pays_when_the_input_passes_five_times_what_it_writes() -> None:
     position = Position({"a": 0}, {"a": 0}).flush(0).read({"a": 1}, 501)
     assert position.flush_pays(100, 0)
     assert not position.flush_pays(101, 0)

@@ -8,9 +8,10 @@ import orjson
 #: No state key starts with NUL: a table has a name.
 POSITION_KEY = b"\0position"
 
-#: A state is flushed when more input than so many times its size would be folded again by a restore: the
-#: changelog then grows by at most a fifth of the input, and a restore reads at most six times the state.
-INPUT_PER_STATE = 5
+#: A state is flushed when more input than so many times what the flush writes would be folded again by a
+#: restore: the changelog then grows by at most a fifth of the input, and a restore reads at most six times
+#: the state.
+INPUT_PER_FLUSH = 5
 
 #: … and once a day, so that what is folded again is not removed by the input's retention.
 FLUSH_EVERY_MS = 86_400_000
@@ -58,11 +59,13 @@ class Position:
         """Return this position as one whose state is in the changelog."""
         return Position(self.next, self.next, 0, now_ms)
 
-    def flush_pays(self, state_bytes: int, now_ms: int) -> bool:
-        """Return whether a state of that size should be flushed now."""
+    def flush_pays(self, changed_bytes: int, now_ms: int) -> bool:
+        """Return whether a flush that writes so many bytes should be made now."""
         if self.flushed:
             return False
-        return self.input_bytes > INPUT_PER_STATE * state_bytes or now_ms - self.flushed_ms >= FLUSH_EVERY_MS
+        return (
+            self.input_bytes > INPUT_PER_FLUSH * changed_bytes or now_ms - self.flushed_ms >= FLUSH_EVERY_MS
+        )
 
 
 @dataclass(slots=True)

@@ -77,6 +77,8 @@ class Tenure:
         self._producer = producer
         self._state = restored.state
         self._sizes = restored.sizes
+        #: What a flush would write, as it was when one was last looked at; to look costs as much.
+        self._changed_bytes = 0
         self._time = BrokerTime(around.clock)
         self._partition = worker.context.partition
         self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
@@ -264,11 +266,10 @@ class Tenure:
             self._reached(CrashPoint.BEFORE_PUBLISH)
         position = self._after(records)
         now_ms = self._time.now_ms()
-        flush = not self._worker.flushed_lazily or position.flush_pays(self._sizes.total, now_ms)
-        changes = list(self._state.changes()) if flush else []
-        if flush:
+        changes = self._to_flush(position, now_ms)
+        if changes is not None:
             position = position.flush(now_ms)
-        changelog = [*changes, (POSITION_KEY, position.encode())]
+        changelog = [*(changes or ()), (POSITION_KEY, position.encode())]
         source = f"/flc/{self._worker.name}/{self._partition}"
         tracing, worker = self._around.tracing, self._worker.name
         with tracing.hop(worker, self._partition, records, step.emits, took_s) as hop:
@@ -281,8 +282,9 @@ class Tenure:
             self._reached(CrashPoint.AFTER_COMMIT)
         self._time.saw(max(one.append_ms for one in sent))
         self.position = position
-        if flush:
+        if changes is not None:
             self._state.flushed()
+            self._changed_bytes = 0
             for key, value in changes:
                 self._sizes.put(key, value)
         self._quiet_since = self._clock.monotonic()
@@ -291,6 +293,15 @@ class Tenure:
         self._around.metrics.handled(self._worker.name, records, step)
         self._around.feed.progressed()
         self._tell(step)
+
+    def _to_flush(self, position: Position, now_ms: int) -> list[tuple[bytes, bytes | None]] | None:
+        """Return what changed since the last flush, or None: the changelog has to wait for it."""
+        lazily = self._worker.flushed_lazily
+        if lazily and not position.flush_pays(self._changed_bytes, now_ms):
+            return None
+        changes = list(self._state.changes())
+        self._changed_bytes = sum(len(key) + len(value or b"") for key, value in changes)
+        return None if lazily and not position.flush_pays(self._changed_bytes, now_ms) else changes
 
     async def _transact(self, messages: Sequence[Message], *, publishing: bool) -> list[Sent]:
         try:
