@@ -1,6 +1,9 @@
 """Errors that have a known remedy, as one sentence; anything else is a defect and keeps its traceback."""
 
+import re
+
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from convergence.errors import ConvergenceError, KeyFileError, PatternError
 from flc.broker import BrokerFailed
@@ -19,8 +22,8 @@ def explain(error: BaseException) -> tuple[str | None, int]:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     match error:
-        case ValidationError() if error.title == Settings.__name__:
-            return _settings(error), USAGE
+        case ValidationError(title=Settings.__name__) | SettingsError():
+            return f"a setting is wrong: {_wrong(error)}", USAGE
         case ValidationError():
             return "; ".join(_place(detail["loc"]) + detail["msg"] for detail in error.errors()), USAGE
         case (
@@ -40,8 +43,11 @@ def explain(error: BaseException) -> tuple[str | None, int]:
             return None, FAILURE
 
 
-def _settings(error: ValidationError) -> str:
-    return "a setting is wrong: " + "; ".join(
+def _wrong(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):  # its text names the field, and not what is no JSON there
+        field = re.search(r'field "(\w+)"', str(error))
+        return f"{_variable((field[1],) if field else ())}: write it as JSON"
+    return "; ".join(
         f"{_variable(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)
     )
 

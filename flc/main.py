@@ -3,7 +3,7 @@
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer import core
@@ -65,8 +65,18 @@ def load(name: str) -> Any:
 app = noun()
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(import_module("workers.version").code_version())
+        raise typer.Exit
+
+
 @app.callback(cls=LazyGroup)
-def _root() -> None:
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
     """Production deployments learn together over Apache Kafka, without anybody shipping raw data."""
 
 

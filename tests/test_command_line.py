@@ -25,6 +25,7 @@ from workers.catalogue import WORKERS
 from workers.runtime import topology
 from workers.runtime.port import BusError, TopicDescription, Unavailable
 from workers.settings import Settings
+from workers.version import code_version
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,6 +95,16 @@ def test_a_wrong_setting_is_named_as_it_has_to_be_written(tmp_path: Path) -> Non
     assert ended.returncode == 2
     assert "FLC_HTTP_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_setting_that_is_not_json_is_named_without_a_traceback(tmp_path: Path) -> None:
+    ended = flc("lag", directory=tmp_path, FLC_OPERATOR_KEYS="ab" * 32)
+    assert ended.returncode == 2
+    assert ended.stderr == "flc: a setting is wrong: FLC_OPERATOR_KEYS: write it as JSON\n"
+
+
+def test_the_version_is_that_of_the_code(tmp_path: Path) -> None:
+    assert flc("--version", directory=tmp_path).stdout == f"{code_version()}\n"
 
 
 def test_what_kubernetes_injects_for_a_service_called_kafka_does_no_harm(tmp_path: Path) -> None:
