@@ -15,10 +15,8 @@ E = TypeVar("E", bound=Event)
 
 def event_type(record: Record) -> str | None:
     """Return the type that the record's header gives, without reading the value."""
-    for name, value in record.headers:
-        if name == "ce_type":
-            return value.decode("ascii", "replace")
-    return None
+    kind = dict(record.headers).get("ce_type")  # None, too, for a header without a value
+    return None if kind is None else kind.decode("ascii", "replace")
 
 
 def read(record: Record, *types: type[E]) -> E | None:

@@ -5,6 +5,7 @@ Structured mode (``content-type: application/cloudevents+json``) is read, never 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,12 +51,15 @@ def headers(event_id: str, event_type: str, source: str, time_ms: int, subject: 
 def read(record_headers: Iterable[tuple[str, bytes]], value: bytes) -> Envelope:
     """Return the event of a record in binary or structured mode.
 
-    Raises ValueError if a header is repeated, or an attribute missing, not UTF-8, or of another specversion.
+    Raises ValueError if a header is repeated or has no value, or an attribute is missing, not UTF-8, or of
+    another specversion.
     """
     pairs = tuple(record_headers)
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ValueError("a header is repeated")
+    if None in fields.values():
+        raise ValueError("a header has no value")
     if fields.get("content-type", b"").startswith(b"application/cloudevents+json"):
         return _structured(fields, value)
     attributes: dict[str, str] = {}
@@ -72,8 +76,20 @@ def _structured(fields: dict[str, bytes], value: bytes) -> Envelope:
     document = orjson.loads(value)
     if not isinstance(document, dict) or "data" not in document:
         raise ValueError("not a structured CloudEvent")
-    data = orjson.dumps(document.pop("data"))
+    try:
+        # Of a key that stands twice orjson takes the last; whoever reads ``data`` could not tell any more.
+        json.loads(value, object_pairs_hook=_once)
+        data = orjson.dumps(document.pop("data"))
+    except (RecursionError, TypeError):  # json reads, and orjson writes, less deeply than orjson reads
+        raise ValueError("nested too deeply") from None
     return _envelope({name: str(content) for name, content in document.items()}, data, fields)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands twice")
+    return document
 
 
 def _envelope(attributes: dict[str, str], data: bytes, extensions: dict[str, bytes]) -> Envelope:

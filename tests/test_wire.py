@@ -62,8 +62,21 @@ def test_the_binary_and_the_structured_mode_give_the_same_event() -> None:
         ((("ce_specversion", b"1.0"), ("ce_id", b"1")), b"{}"),
         ((("ce_specversion", b"0.3"),), b"{}"),
         ((("ce_specversion", b"1.0"), ("ce_id", b"\xff")), b"{}"),
+        ((("ce_specversion", b"1.0"), ("ce_id", None)), b"{}"),
+        ((("content-type", None),), b"{}"),
         ((("content-type", b"application/cloudevents+json"),), b"[]"),
         ((("content-type", b"application/cloudevents+json"),), b"{"),
+        (
+            (("content-type", b"application/cloudevents+json"),),
+            b'{"specversion":"1.0","id":"1","type":"Heartbeat","source":"/a","data":{"x":1,"x":2}}',
+        ),
+        (
+            (("content-type", b"application/cloudevents+json"),),
+            b'{"specversion":"1.0","id":"1","type":"A","source":"/a","data":'
+            + b"[" * 1000
+            + b"]" * 1000
+            + b"}",
+        ),
     ],
 )
 def test_what_is_not_a_cloudevent_is_refused(headers: tuple[tuple[str, bytes], ...], value: bytes) -> None:

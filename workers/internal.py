@@ -64,7 +64,7 @@ def read(record: Record, *types: type[E]) -> E | None:
         raise Malformed(Reason.TOO_LARGE)
     try:
         envelope = cloudevents.read(record.headers, record.value)
-    except (ValueError, TypeError):  # TypeError: orjson cannot write back what is nested too deeply
+    except ValueError:
         raise Malformed(Reason.BAD_HEADERS) from None
     model = EVENTS.get(envelope.type)
     if model is None or model.topic != record.topic:

@@ -143,9 +143,8 @@ def event_of(record: Record) -> Event | DeadLetter | None:
 
 def event_type(record: Record) -> str | None:
     """Return the type that the headers of a record give."""
-    return next(
-        (value.decode("ascii", "replace") for name, value in record.headers if name == "ce_type"), None
-    )
+    kind = dict(record.headers).get("ce_type")  # None, too, for a header without a value
+    return None if kind is None else kind.decode("ascii", "replace")
 
 
 def gathered(records: Iterable[Record]) -> dict[tuple[str, int], tuple[Record, ...]]:

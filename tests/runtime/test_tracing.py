@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -146,10 +146,11 @@ async def test_what_a_sender_traces_goes_on(telling: Told) -> None:
     assert cloudevents.read(published.headers, published.value or b"").type == "Sum"
 
 
-async def test_a_traceparent_that_is_none_is_ignored(telling: Told) -> None:
+@pytest.mark.parametrize("value", [b"\xff garbage", None])
+async def test_a_traceparent_that_is_none_is_ignored(telling: Told, value: Any) -> None:
     world = World()
     async with traced(world, telling):
-        world.log.append(Message(NUMBERS, 0, b"toy", b"1", ((TRACEPARENT, b"\xff garbage"),)))
+        world.log.append(Message(NUMBERS, 0, b"toy", b"1", ((TRACEPARENT, value),)))
         await told(world, 1)
     (span,) = telling.spans
     assert (span.parent, list(span.links)) == (None, [])

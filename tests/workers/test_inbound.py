@@ -227,6 +227,17 @@ def test_a_structured_event_is_read() -> None:
     assert isinstance(opened(replace(record, headers=structured)), Opened)
 
 
+def test_a_structured_event_in_which_a_key_stands_twice_is_refused() -> None:
+    data = ALPHA.raw(report_json()).value or b""
+    head = b'{"specversion":"1.0","id":"1","source":"/a","type":"PatternReport","data":'
+    record = ALPHA.raw(head + data.replace(b"{", b'{"instance_id":"beta",', 1) + b"}")
+    kept = tuple(pair for pair in record.headers if pair[0].startswith("flc_"))
+    structured = (*kept, ("content-type", b"application/cloudevents+json"))
+    result = opened(replace(record, headers=structured))
+    assert isinstance(result, Refusal)
+    assert result.reason is Reason.BAD_HEADERS
+
+
 def test_a_dead_letter_names_the_record_and_nothing_that_is_in_it() -> None:
     record = replace(ALPHA.raw(b'{"secret":"billing"}'), offset=7)
     emit = dead_letters.refuse(record, Reason.BAD_JSON, "privacy", context(), "default")

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from convergence import events
+from convergence.replay import log
 from schemas import cloudevents
 from schemas.catalogue import EVENTS
 from schemas.convergence import SynchronizationCompleted
@@ -67,6 +69,17 @@ def test_what_is_no_event_is_malformed(changes: Mapping[str, Any], reason: str) 
     with pytest.raises(Malformed) as caught:
         read(replace(RECORD, **changes), Admission)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_type", "content-type"])
+def test_a_header_without_a_value_is_malformed_and_no_reader_stumbles_over_it(name: str) -> None:
+    headers: Any = (*(pair for pair in RECORD.headers if pair[0] != name), (name, None))
+    record = replace(RECORD, headers=headers)
+    with pytest.raises(Malformed, match="bad_headers"):
+        read(record, Admission)
+    assert events.read(record, Admission) is None
+    assert {events.event_type(record), log.event_type(record)} <= {None, "Admission"}
+    assert log.event_of(record) is None
 
 
 @pytest.mark.parametrize("key", [None, b"default", b"Default/alpha", b"\xff/alpha"])

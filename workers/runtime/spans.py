@@ -194,7 +194,7 @@ def _causes(records: Sequence[Record]) -> list[SpanContext]:
     found = {}
     for record in records:
         for name, value in record.headers:
-            if name == TRACEPARENT:
+            if name == TRACEPARENT and value is not None:  # Kafka knows headers without a value
                 context = _W3C.extract({TRACEPARENT: value.decode("ascii", "replace")})
                 cause = get_current_span(context).get_span_context()
                 if cause.is_valid:
