@@ -178,7 +178,7 @@ class Keeping(Lazy):
 
     def step(self, state: AdderState, records: Sequence[Record]) -> Step:
         for record in records:
-            state.due.put("toy", f"{record.offset:0100}", 1)
+            state.due.put("toy", f"{record.offset:0400}", 1)
         return super().step(state, records)
 
 
