@@ -1,5 +1,6 @@
 """The rounds: those that run, phase by phase, and those that ended, in the order of the convergence topic."""
 
+import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from schemas.convergence import (
     SynchronizationAnnounced,
     SynchronizationCompleted,
 )
+from schemas.event import NAME_FORM
 from schemas.rounds import Phase, RoundKind
 
 #: Rounds of both kinds that are remembered one by one: some minutes of the fastest updates, hours of others.
@@ -26,6 +28,8 @@ SYNCHRONIZATIONS = 1_000
 POINTS = 1_440
 
 _MINUTE_MS = 60_000
+
+_ROUND_ID = re.compile(rf"{NAME_FORM}/(?P<kind>{'|'.join(RoundKind)})/(?P<number>[0-9]{{1,18}})")
 
 #: After the hand-over of a type, the phase that runs.
 NEXT_PHASE = {
@@ -151,9 +155,13 @@ class Rounds:
         return False
 
     def hand_over(self, round_id: str, event_type: str, at_ms: int) -> None:
-        """Take notice of a hand-over, of which only the type and the time matter here."""
-        _, kind, number = round_id.rsplit("/", 2)
-        self._enter(RoundKind(kind), int(number), NEXT_PHASE[event_type], at_ms, None)
+        """Take notice of a hand-over, of which only the type and the time matter here.
+
+        One of another version, of a type or a kind that is not known here, is passed over.
+        """
+        found = _ROUND_ID.fullmatch(round_id)
+        if found is not None and (phase := NEXT_PHASE.get(event_type)) is not None:
+            self._enter(RoundKind(found["kind"]), int(found["number"]), phase, at_ms, None)
 
     def _enter(self, kind: RoundKind, number: int, phase: Phase, at_ms: int, deadline_ms: int | None) -> None:
         if number <= self._last_number.get(kind, 0):

@@ -8,11 +8,12 @@ from schemas.dead_letters import DeadLetter
 from schemas.health import Status
 from schemas.reasons import Reason, RowReason
 from schemas.reports import Admission, Position
-from schemas.rounds import Phase, RoundKind
+from schemas.rounds import HandOver, Phase, RoundKind
 from schemas.topics import load
 from tests.deployments import NOW_MS
 from tests.observation.federation import Observed
 from tests.workers.line import names, shared_rows, signature
+from workers.fold import Record
 from workers.runtime.port import Commit, GroupDescription, TopicPartition
 
 NAMES = ("a", "b", "c", "d")
@@ -31,6 +32,21 @@ def test_a_federation_of_which_nothing_is_known_is_empty() -> None:
     assert snapshot.last is None
     assert snapshot.explanation is None
     assert snapshot.instances.total == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "event_type"),
+    [
+        (b"default/update/1", b"OfALaterVersion"),
+        (b"default/update", b"CollectionCompleted"),
+        (b"default/update/x", b"CollectionCompleted"),
+        (b"default/of-a-later-version/1", b"CollectionCompleted"),
+    ],
+)
+def test_a_hand_over_that_it_does_not_know_is_passed_over(key: bytes, event_type: bytes) -> None:
+    observation = Observed().observation
+    observation.take(Record(HandOver.topic, 0, 0, NOW_MS, key, b"{}", (("ce_type", event_type),)))
+    assert list(observation.rounds.running()) == []
 
 
 def test_a_synchronization_ends_as_one_round_with_its_phases() -> None:
