@@ -6,7 +6,6 @@ straight to the bucket's partition of the knowledge, so that nobody ever carries
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -59,14 +58,17 @@ class Aggregation(OneByOne[AggregationState]):
     def again(self, state: AggregationState, records: Sequence[Record]) -> None:
         """Fold what was answered before: of an update nothing is left but the cut."""
         for record in records:
-            with suppress(Malformed):
+            try:
                 _, barrier = self._keep(state, record)
-                if barrier is None:
-                    continue
-                if barrier[0].kind is RoundKind.UPDATE:
-                    _cut(state, *barrier)
-                else:
-                    self._answer(state, *barrier, record.append_ms, Step())
+            except Malformed:
+                self.step(state, [record])  # refused again: the state says how many letters there are
+                continue
+            if barrier is None:
+                continue
+            if barrier[0].kind is RoundKind.UPDATE:
+                _cut(state, *barrier)
+            else:
+                self._answer(state, *barrier, record.append_ms, Step())
 
     def _keep(
         self, state: AggregationState, record: Record

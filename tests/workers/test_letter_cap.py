@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from schemas import cloudevents
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Reason
+from schemas.reports import Contribution
 from tests.deployments import NOW_MS, Instance, context
+from workers.aggregation import Aggregation
 from workers.fold import Record, State, Step, Worker
 from workers.health import TICK_MS, Health
 from workers.letter_cap import LETTERS_A_MINUTE, capped
@@ -78,6 +81,26 @@ def test_a_restart_forgets_nothing_of_the_minute() -> None:
 
     assert letters(worker.step(restored, flood(sender, 1))) == []
     assert [letter.count for letter in letters(worker.tick(restored, NOW_MS + MINUTE_MS))] == [BEYOND + 1]
+
+
+def test_what_is_folded_again_on_a_restore_is_counted_as_it_was() -> None:
+    worker = capped(Aggregation)(context())
+    state, again = worker.state(), worker.state()
+    garbage = [
+        Record(
+            Contribution.topic,
+            0,
+            offset,
+            NOW_MS,
+            None,
+            b"{",
+            cloudevents.headers("1", "Contribution", "/a", 0),
+        )
+        for offset in range(LETTERS_A_MINUTE + BEYOND)
+    ]
+    assert len(letters(worker.step(state, garbage))) == LETTERS_A_MINUTE
+    worker.again(again, garbage)
+    assert list(again.changes()) == list(state.changes())
 
 
 def test_bytes_that_nobody_can_decode_have_no_time_and_are_capped_by_the_tick() -> None:
