@@ -53,7 +53,10 @@ async def _request(wait: bool, federation: str | None, form: Format) -> None:
             say(f"A synchronization of {settings.federation} is requested; waiting for its result …")
         event = await signer.request_synchronization(wait=wait)
     if isinstance(event, str):
-        typer.echo(event)
+        if form is Format.JSON:
+            record({"request_id": event}, form)
+        else:
+            typer.echo(event)
         return
     _print(event, form)
     if isinstance(event, RoundAbandoned):

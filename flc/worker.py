@@ -13,6 +13,8 @@ from flc.noun import noun
 from flc.output import Format, FormatOption, rows, say
 from flc.signals import until_signalled
 from flc.topics import Environment, Partitions, declared
+from schemas.commands import SynchronizationRequested
+from schemas.instances import InstanceRegistered
 from schemas.topics import Topics
 from workers.catalogue import WORKERS
 from workers.runtime import http, logs
@@ -52,7 +54,7 @@ def run(
 
 async def _run(names: Sequence[str], settings: Settings, topics: Topics) -> None:
     say(f"Workers {', '.join(names)} on {settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS).")
-    warn_of_enrolment(settings)
+    warn_of_enrolment(settings, names)
     bus = KafkaBus(settings)
     try:
         # A broker that is away is waited for: the log says so, and /readyz.
@@ -63,8 +65,11 @@ async def _run(names: Sequence[str], settings: Settings, topics: Topics) -> None
         await bus.close()
 
 
-def warn_of_enrolment(settings: Settings) -> None:
-    """Log who may take part, if that is everybody or nobody."""
+def warn_of_enrolment(settings: Settings, names: Sequence[str]) -> None:
+    """Log who may take part, if that is everybody or nobody and these workers decide it."""
+    signed = {InstanceRegistered.topic, SynchronizationRequested.topic}
+    if not any(signed & set(WORKERS[name].inputs) for name in names):
+        return
     if settings.enrolment == "open":
         _log.warning(
             "enrolment.open",
@@ -73,7 +78,7 @@ def warn_of_enrolment(settings: Settings) -> None:
     elif not settings.operator_keys:
         _log.warning(
             "enrolment.closed",
-            meaning="FLC_OPERATOR_KEYS is empty: every registration is refused (flc keys new --operator)",
+            meaning="FLC_OPERATOR_KEYS is empty: nobody can be enrolled, see `flc keys new --operator`",
         )
 
 

@@ -181,7 +181,8 @@ def test_the_workers_are_listed_as_json_one_a_line(tmp_path: Path) -> None:
 )
 def test_workers_that_let_in_everybody_or_nobody_say_so(settings: dict[str, Any], warned: list[str]) -> None:
     with capture_logs() as logged:
-        warn_of_enrolment(Settings(_env_file=None, **settings))
+        warn_of_enrolment(Settings(_env_file=None, **settings), ["privacy", "validation"])
+        warn_of_enrolment(Settings(_env_file=None, **settings), ["validation", "aggregation"])
     assert [line["event"] for line in logged] == warned
 
 

@@ -153,6 +153,7 @@ def test_what_is_published_is_covered_synchronized_listed_and_shown(
     assert watched["instances"]["total"] == 2
     assert watched["last"]["outcome"] == "converged"
     assert "alignment" in terminal.run("watch", "--once")
+    assert set(json.loads(terminal.run("rounds", "request", "--format", "json"))) == {"request_id"}
 
     (terminal.directory / "mine.py").write_text(ORCHESTRATOR)
     terminal.run("subscribe", "--from", "beginning", "--count", "5", "--orchestrator", "mine:Mine")
