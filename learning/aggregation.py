@@ -86,9 +86,10 @@ def aggregate(cells: Cells, members: Members, method: Method) -> Aggregates:
     instances outside the cohort must not be among the cells.
     """
     contributors = side_by_side(cells, members)
+    # Unlike an index in brackets, take moves each row at once.
+    rows = cells.rows.take(contributors.order)
     strengths, resonances, certainties, frequencies = (
-        cells.rows[column].astype(np.int64)[contributors.order]
-        for column in ("strength", "resonance", "certainty", "frequency")
+        rows[column].astype(np.int64) for column in ("strength", "resonance", "certainty", "frequency")
     )
     weighted_strength, weighted_resonance, weighted_certainty = (
         contributors.sum(contributors.weights * values) for values in (strengths, resonances, certainties)
@@ -122,7 +123,7 @@ def aggregate(cells: Cells, members: Members, method: Method) -> Aggregates:
         organisation_count=organisation_count,
         consensus_score=consensus_score,
         largest_organisation_weight=largest,
-        pattern_type=_pattern_type(_ranks(cells, words)[contributors.order], contributors),
+        pattern_type=_pattern_type(_ranks(cells, words)[rows["pattern_type"]], contributors),
         words=words,
         in_library=in_library,
         emergence=np.where(in_library, emergence, 0),
@@ -172,10 +173,9 @@ def _reach(organisation_count: Int64, instance_count: Int64, members: Members) -
 
 
 def _ranks(cells: Cells, words: tuple[str, ...]) -> Int64:
-    """Return the pattern type of each cell as a code into the sorted words."""
+    """Return for each code of a pattern type its place in the sorted words."""
     rank = {word: code for code, word in enumerate(words)}
-    ranks: Int64 = np.array([rank[word] for word in cells.words], dtype=np.int64)[cells.rows["pattern_type"]]
-    return ranks
+    return np.array([rank[word] for word in cells.words], dtype=np.int64)
 
 
 def _pattern_type(ranks: Int64, contributors: Contributors) -> Int64:

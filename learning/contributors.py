@@ -41,39 +41,46 @@ class Contributors:
 
 def side_by_side(cells: Cells, members: Members) -> Contributors:
     """Return the cells sorted; their own order, and the codes of organisations, mean nothing."""
-    signature, row_of_cell = _distinct(cells.rows["signature"])
-    organisation = members.organisation[cells.member].astype(np.int64)
-    # Signature and organisation are small codes now, so both fit into one integer.
-    order = np.argsort(row_of_cell * max(1, members.organisations) + organisation)
-    segment = row_of_cell[order]
-    start = np.flatnonzero(np.diff(segment, prepend=-1))
+    organisation = members.organisation[cells.member]
+    halves = np.ascontiguousarray(cells.rows["signature"]).view(">u8").reshape(-1, 2).astype(np.uint64)
+    order, new = _sorted(halves[:, 0], halves[:, 1], organisation, members.organisations)
+    segment = np.cumsum(new) - 1
+    start = np.flatnonzero(new)
+    row_of_cell = np.empty(len(order), dtype=np.int64)
+    row_of_cell[order] = segment
     weights = members.weight[cells.member[order]]
     return Contributors(
-        signature=signature,
+        signature=cells.rows["signature"][order[start]],
         start=start,
         weight=np.add.reduceat(weights, start),
         segment=segment,
         weights=weights,
-        organisation=organisation[order],
+        organisation=organisation[order].astype(np.int64),
         order=order,
         row_of_cell=row_of_cell,
     )
 
 
-def _distinct(signatures: np.ndarray) -> tuple[np.ndarray, Int64]:
-    """Return the distinct signatures in the order of their ids, and the index of each among them."""
-    halves = np.ascontiguousarray(signatures).view(">u8").reshape(-1, 2)
-    head, tail = halves[:, 0].astype(np.uint64), halves[:, 1].astype(np.uint64)
-    order = np.argsort(head)
-    if _ambiguous(head[order], tail[order]):
-        order = np.lexsort((tail, head))
-    new = np.ones(len(order), dtype=np.bool_)
-    new[1:] = (head[order][1:] != head[order][:-1]) | (tail[order][1:] != tail[order][:-1])
-    row_of_cell = np.empty(len(order), dtype=np.int64)
-    row_of_cell[order] = np.cumsum(new) - 1
-    return halves[order[new]].reshape(-1).view("V16"), row_of_cell
+def _sorted(
+    head: np.ndarray, tail: np.ndarray, organisation: np.ndarray, organisations: int
+) -> tuple[Int64, np.ndarray]:
+    """Return the order by signature (its two halves), then organisation, and where a new signature begins.
+
+    The organisation takes the place of the last bits of the first half, so one sort of integers does. If what
+    is left of the signatures does not tell them apart, which chance does not bring about, all is sorted by.
+    """
+    bits = np.uint64(max(1, organisations - 1).bit_length())
+    key = (head >> bits << bits) | organisation.astype(np.uint64)
+    order = np.argsort(key)
+    new = _changes(head[order], tail[order])
+    if np.any(new & ~_changes(key[order] >> bits)):
+        order = np.lexsort((organisation, tail, head))
+        new = _changes(head[order], tail[order])
+    return order, new
 
 
-def _ambiguous(head: np.ndarray, tail: np.ndarray) -> bool:
-    """Tell whether 64 bits do not tell all signatures apart: chance does not do that."""
-    return bool(np.any((head[1:] == head[:-1]) & (tail[1:] != tail[:-1])))
+def _changes(*columns: np.ndarray) -> np.ndarray:
+    """Tell of each row whether it differs from the one before it; the first does."""
+    new = np.ones(len(columns[0]), dtype=np.bool_)
+    new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return new
