@@ -100,6 +100,11 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield prefix + name, content if isinstance(content, str) else dump(content)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which has an s in the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def moment(unix_ms: int) -> str:
     """Return a moment as a person reads it, UTC."""
     return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -14,7 +14,7 @@ from convergence.patterns import LineError, Pattern, read_lines
 from convergence.registrations import registration_document
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import FederationOption, Format, FormatOption, record, say
+from flc.output import FederationOption, Format, FormatOption, counted, record, say
 from flc.subscribe import as_json
 from workers.runtime.port import Bus
 from workers.settings import Settings
@@ -62,7 +62,7 @@ async def _publish(
     async with connected(settings) as bus:
         settings = await _enrolled(bus, settings, instance, organisation)
         async with Deployment(bus, settings, instance, organisation, answers=False) as deployment:
-            say(f"Publishing {len(patterns)} patterns of {settings.federation}/{instance} …")
+            say(f"Publishing {counted(len(patterns), 'pattern')} of {settings.federation}/{instance} …")
             update = await deployment.publish(patterns)
     _print(update, form)
     if not update.included:

@@ -13,7 +13,7 @@ from convergence.orchestrators import Orchestrators
 from convergence.subscription import subscribe as subscription
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import FederationOption, Format, FormatOption, dump, say
+from flc.output import FederationOption, Format, FormatOption, counted, dump, say
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
 
 app = noun()
@@ -88,7 +88,8 @@ def line(event: RoundEvent) -> str:
             return (
                 f"{head}  converged {verdict}  convergence {event.global_convergence:.4f}  "
                 f"alignment {event.pattern_alignment:.4f}  emergence {event.global_emergence:.4f}  "
-                f"{event.instance_count} instances  {event.patterns_aggregated} shared patterns"
+                f"{counted(event.instance_count, 'instance')}  "
+                f"{counted(event.patterns_aggregated, 'shared pattern')}"
             )
         case RoundAbandoned():
             return f"{head}  {event.reason} in {event.phase}: {event.instance_count} of {event.min_instances}"

@@ -11,7 +11,7 @@ import typer
 
 from flc.connection import connected, settings_for
 from flc.noun import noun
-from flc.output import Format, FormatOption, YesOption, confirm, rows, say
+from flc.output import Format, FormatOption, YesOption, confirm, counted, rows, say
 from schemas import topics as declaration
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic, Topics
@@ -134,7 +134,8 @@ async def planned(bus: Bus, topics: Topics) -> Plan:
 def show(plan: Plan) -> None:
     """Print a line for each difference."""
     for topic in plan.create:
-        typer.echo(f"+ {topic.name}: {topic.partitions} partitions, {topic.replication} replicas")
+        partitions, replicas = counted(topic.partitions, "partition"), counted(topic.replication, "replica")
+        typer.echo(f"+ {topic.name}: {partitions}, {replicas}")
     for update in plan.update:
         for key, (live, wanted) in update.changes.items():
             typer.echo(f"~ {update.topic}: {key} {live} -> {wanted}")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flc.instances import _row as instance_row
-from flc.output import Format, record
+from flc.output import Format, counted, record
 from schemas.health import InstanceHealth, Status
 
 FIELDS = {"status": "active", "last_seen_ms": 1_795_530_017_211, "sequence": 1_795_530_017_211, "patterns": 9}
@@ -60,3 +60,7 @@ def test_an_instance_is_listed_in_the_units_in_which_it_is_shown() -> None:
     )
     row = instance_row(found)
     assert (row["reliability"], row["data_quality"], row["weight"]) == (0.875, 1.0, 0.4414)
+
+
+def test_one_thing_is_not_several() -> None:
+    assert (counted(1, "instance"), counted(0, "instance")) == ("1 instance", "0 instances")

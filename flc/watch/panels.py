@@ -13,6 +13,7 @@ from convergence.observation.observation import Snapshot
 from convergence.observation.refusals import RefusalsView
 from convergence.observation.rounds import RoundView, RunningRound
 from convergence.observation.workers import WorkerView
+from flc.output import counted
 from schemas.health import Status
 from schemas.rounds import RoundKind
 
@@ -44,8 +45,8 @@ def verdict(snapshot: Snapshot) -> RenderableType:
         )
     style = "bold green" if explanation.outcome == "converged" else "bold"
     facts = [
-        f"{explanation.cohort} instances in the cohort",
-        f"{explanation.library} shared patterns",
+        f"{counted(explanation.cohort, 'instance')} in the cohort",
+        counted(explanation.library or 0, "shared pattern"),
         f"{snapshot.patterns.released} released",
     ]
     if explanation.emerged is not None:
@@ -76,7 +77,7 @@ def health(snapshot: Snapshot) -> Text:
         " · instances ",
         (", ".join(statuses) or "none", "green" if well else "yellow"),
         " · refused ",
-        (f"{refused} records" if refused else "nothing", "yellow" if refused else "green"),
+        (counted(refused, "record") if refused else "nothing", "yellow" if refused else "green"),
     )
 
 

@@ -55,6 +55,15 @@ def test_an_exception_is_an_object_and_tells_no_local_variables() -> None:
     assert "what an instance sent" not in stream.getvalue()
 
 
+def test_on_a_terminal_it_is_readable() -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    logs.configure("info", terminal)
+    structlog.get_logger("flc.task").info("task.failed", worker="privacy")
+    assert not terminal.getvalue().startswith("{")
+    assert "task.failed" in terminal.getvalue()
+
+
 def test_aiokafka_says_the_same_only_once_in_a_while() -> None:
     stream = io.StringIO()
     logs.configure("info", stream)
