@@ -2,12 +2,12 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from schemas.aggregation import RoundBarrier
-from schemas.columns import Rows
+from schemas.columns import ROW, Rows
 from schemas.reports import Contribution
 from workers.fold import State, Table
 from workers.handover import Parts
@@ -18,8 +18,7 @@ MAX_WORDS = 1 << 16
 _HEAD = struct.Struct("<Q?")
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What an instance contributes to this bucket with one report."""
 
     sequence: int
@@ -57,21 +56,22 @@ class AggregationState(State):
     def take(self, contribution: Contribution, rows: Rows) -> bool:
         """Keep what a contribution brings until a barrier names it; False: all of it is known."""
         federation, entries = contribution.federation, contribution.entries
-        fresh = False
         rows["pattern_type"] = self._codes(federation, contribution.pattern_types)[rows["pattern_type"]]
-        end = 0
+        packed, end = rows.tobytes(), 0
+        known, waiting = self.named.of(federation), self.newer.of(federation)
+        fresh: dict[str, Held] = {}
         for instance, sequence, count, removed in zip(
             entries.instance_id, entries.sequence, entries.rows, entries.removed, strict=True
         ):
-            start, end = end, end + count
-            key = newer_key(instance, sequence, removed=removed)
-            named = self.named.get(federation, instance)
-            known = named is not None and named.sequence >= sequence and not removed
-            if known or self.newer.get(federation, key) is not None:
+            start, end = end, end + count * ROW.itemsize
+            named = known.get(instance)
+            if named is not None and named.sequence >= sequence and not removed:
                 continue
-            fresh = True
-            self.newer.put(federation, key, Held(sequence, removed, rows[start:end].tobytes()))
-        return fresh
+            key = newer_key(instance, sequence, removed=removed)
+            if key not in waiting and key not in fresh:
+                fresh[key] = Held(sequence, removed, packed[start:end])
+        self.newer.update(federation, fresh)
+        return bool(fresh)
 
     def _codes(self, federation: str, words: Sequence[str]) -> np.ndarray:
         known = self.words.get(federation) or {}

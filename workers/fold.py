@@ -152,6 +152,13 @@ class Table(Generic[V]):
         self._values.setdefault(federation, {})[key] = value
         self._note(federation, key)
 
+    def update(self, federation: str, values: Mapping[str, V]) -> None:
+        """Set several values."""
+        if values:
+            self._values.setdefault(federation, {}).update(values)
+            if not self.volatile:
+                self._changed.update((federation, key) for key in values)
+
     def delete(self, federation: str, key: str = "") -> None:
         """Remove a value, if it is there."""
         of = self._values.get(federation)
