@@ -94,7 +94,7 @@ def judge(reports: Sequence[Packed], thresholds: Thresholds) -> Verdict:
     width = len(REASONS)
     counts = np.bincount(report * width + reason, minlength=len(reports) * width).reshape(-1, width)
     taken = reason == 0
-    return Verdict(rows[taken], report[taken], words, counts.tolist())
+    return Verdict(rows.compress(taken), report[taken], words, counts.tolist())
 
 
 def thresholds(min_certainty: float, min_quality: float) -> Thresholds:

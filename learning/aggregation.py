@@ -86,7 +86,6 @@ def aggregate(cells: Cells, members: Members, method: Method) -> Aggregates:
     instances outside the cohort must not be among the cells.
     """
     contributors = side_by_side(cells, members)
-    # Unlike an index in brackets, take moves each row at once.
     rows = cells.rows.take(contributors.order)
     strengths, resonances, certainties, frequencies = (
         rows[column].astype(np.int64) for column in ("strength", "resonance", "certainty", "frequency")

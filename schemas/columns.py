@@ -10,6 +10,7 @@ import pybase64
 from schemas.reports import Contribution
 
 #: One row. V16 because a scalar of S16 would lose trailing zero bytes. Numbers but frequency are micro-units.
+#: An index in brackets moves it field by field, take and compress all at once: 20 times as fast.
 ROW = np.dtype(
     [
         ("signature", "V16"),

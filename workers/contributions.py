@@ -47,7 +47,7 @@ def contributions(
     """
     bucket = columns.buckets(rows, bucket_count)
     order = np.argsort(bucket, kind="stable")
-    rows = rows[order]  # a copy, in which the words may be numbered anew for each record
+    rows = rows.take(order)  # a copy, in which the words may be numbered anew for each record
     counts = np.bincount(bucket * np.int64(len(entries)) + entry, minlength=bucket_count * len(entries))
     counts = counts.reshape(bucket_count, -1)
     start = 0

@@ -218,7 +218,7 @@ class Privacy(Worker[PrivacyState]):
             parts = contributions(
                 federation,
                 entries,
-                verdict.rows[own],
+                verdict.rows.compress(own),
                 entry[own],
                 verdict.words,
                 bucket_count=self.context.partitions[Contribution.topic],
