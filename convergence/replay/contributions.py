@@ -118,7 +118,8 @@ class Examination:
     def _reports(self, number: int, address: Address, held: list[Held]) -> None:
         name = "/".join(address)
         taken = self.reports.taken.get(address, {})
-        replaced: list[int] = []
+        replaced: set[int] = set()
+        last = -1
         for one in held:
             if one.removed:
                 continue
@@ -136,9 +137,10 @@ class Examination:
             self.comparison.values(f"{what}: the organisation", one.organisation, report.organisation)
             self.comparison.values(what, one.rows, own)
             self.comparison.values(f"{what}: the order of rows", list(one.rows), list(own))
-            if replaced and one.sequence <= replaced[-1]:
+            if one.sequence <= last:
                 raise DifferentError(Difference(f"{what} stands again, or too late", one.sequence, None))
-            replaced.append(one.sequence)
+            replaced.add(one.sequence)
+            last = one.sequence
         if self.log.start(Contribution.topic, number) > 0:
             return
         for sequence, report in taken.items():

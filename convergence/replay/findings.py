@@ -85,6 +85,8 @@ class Comparison:
 
 def first_difference(where: str, recorded: Any, recomputed: Any) -> Difference | None:
     """Return the first place at which two trees of mappings, sequences and values differ, or None."""
+    if recorded == recomputed:  # nearly always, and a hundred times as fast as a walk
+        return None
     pairs: Iterable[tuple[str, Any, Any]]
     if isinstance(recorded, Mapping) and isinstance(recomputed, Mapping):
         keys = [*recomputed, *(key for key in recorded if key not in recomputed)]
@@ -95,7 +97,7 @@ def first_difference(where: str, recorded: Any, recomputed: Any) -> Difference |
             for place, (theirs, ours) in enumerate(zip(recorded, recomputed, strict=True))
         )
     else:
-        return None if recorded == recomputed else Difference(where, recorded, recomputed)
+        return Difference(where, recorded, recomputed)
     found = (first_difference(*pair) for pair in pairs)
     return next((difference for difference in found if difference is not None), None)
 
