@@ -60,8 +60,6 @@ class Victim:
         self.log = directory / f"{name}.log"
         #: The largest memory of any process under this name.
         self.peak_bytes = 0
-        #: How the processes under this name ended that were not told to.
-        self.deaths: list[int] = []
         #: One fault at a time.
         self.lock = asyncio.Lock()
         self._broker = broker
@@ -113,11 +111,9 @@ class Victim:
         if self._child is None:
             return None
         try:
-            code = await asyncio.wait_for(self._child.wait(), limit_s)
+            return await asyncio.wait_for(self._child.wait(), limit_s)
         except TimeoutError:
             return None
-        self.deaths.append(code)
-        return code
 
     async def kill(self) -> int | None:
         """Kill the process and see it dead."""

@@ -22,8 +22,7 @@ from tests.bad_input import drafts
 from tests.bad_input.classes import ANY_JSON, OF_INSTANCES, RECORDS, REPORT_JSON, BadInput, of_json
 from tests.deployments import Instance, key_of
 from workers.fold import Record
-from workers.runtime.kafka import KafkaBus
-from workers.runtime.port import BusError, Message, Producer, Sent
+from workers.runtime.port import Bus, BusError, Message, Producer, Sent
 
 #: Their rounds are in different partitions, in different halves of six: each process of a phase has one.
 FEDERATIONS = ("north", "south")
@@ -44,6 +43,9 @@ BAD, REPLAYED, REPEATED = 0.03, 0.01, 0.01
 
 #: Seconds between two heartbeats of an instance, two requests of a federation, two batches.
 BEAT_S, REQUEST_S, BATCH_S = 5.0, 4.0, 0.05
+
+#: A registration lists so many keys that an instance had; with the two that it has they are eight, the most.
+MAX_REVOKED = 6
 
 #: Classes of bad reports. One that is older than the last is stale before it is anything else.
 OF_REPORTS: list[BadInput] = [
@@ -70,6 +72,10 @@ class Sender:
     sequence: int = 0
     #: Reports that were sent, the last one last.
     past: deque[Record] = field(default_factory=lambda: deque(maxlen=20))
+    #: Public keys that it had: every registration says of them that they are revoked.
+    revoked: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_REVOKED))
+    #: One change of keys at a time.
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def next_sequence(self) -> int:
         """Return the sequence of what is sent now."""
@@ -92,7 +98,7 @@ class Expected:
 class Load:
     """Sends until it is told to end. ``rate``: reports a second, of all instances."""
 
-    bus: KafkaBus
+    bus: Bus
     seed: str
     rate: float
     partitions: Mapping[str, int]
@@ -253,30 +259,31 @@ class Load:
             [drafts.acknowledgement(instance, now_ms).record(round_id=round_id) for instance in instances]
         )
 
-    async def change_key(self, federation: str, name: str) -> SigningKey:
-        """Give an instance a second key and use it at once; return the first one, which is valid still."""
-        sender = self.senders[federation, name]
-        before = sender.instance.signing_key
-        after = key_of(f"{federation}/{name}/{sender.enrolment}")
-        keys = [{"key": public_key(key)} for key in (before, after)]
-        await self._enrol(sender, keys)
-        sender.instance.key = after
-        await self._send([self._good(sender)])
-        return before
+    async def change_key(self, federation: str, name: str, overlap_s: float) -> Place:
+        """Give an instance a second key and use it at once; a while later revoke the first one, and use it.
 
-    async def revoke_key(self, federation: str, name: str, before: SigningKey) -> Place:
-        """Revoke the key that an instance had before, and use it; return where that record stands."""
+        Returns where that last record stands.
+        """
         sender = self.senders[federation, name]
-        revoked = {"key": public_key(before), "revoked": True}
-        self.revoked.add(public_key(before))
-        await self._enrol(sender, [{"key": sender.instance.public_key}, revoked])
-        record = drafts.report(sender.instance, sender.next_sequence()).record(by=before)
-        bad = BadInput("a revoked key", lambda _: record, Reason.REVOKED_KEY)
-        await self._send([record], {0: (bad, public_key(before))})
-        return self._last(PatternReport.topic, record.partition)
+        async with sender.changing:
+            before = sender.instance.signing_key
+            after = key_of(f"{federation}/{name}/{sender.enrolment}")
+            await self._enrol(sender, before, after)
+            sender.instance.key = after
+            await self._send([self._good(sender)])
+            await asyncio.sleep(overlap_s)
+            self.revoked.add(public_key(before))
+            sender.revoked.append(public_key(before))
+            await self._enrol(sender, after)
+            record = drafts.report(sender.instance, sender.next_sequence()).record(by=before)
+            bad = BadInput("a revoked key", lambda _: record, Reason.REVOKED_KEY)
+            await self._send([record], {0: (bad, public_key(before))})
+            return self._last(PatternReport.topic, record.partition)
 
-    async def _enrol(self, sender: Sender, keys: Sequence[Mapping[str, Any]]) -> None:
+    async def _enrol(self, sender: Sender, *valid: SigningKey) -> None:
         sender.enrolment += 1
+        keys: list[Mapping[str, Any]] = [{"key": public_key(key)} for key in valid]
+        keys += [{"key": key, "revoked": True} for key in sender.revoked]
         await self._send([sender.instance.registered(sender.enrolment, public_keys=keys)])
 
     def _last(self, topic: str, partition: int) -> Place:

@@ -40,6 +40,11 @@ class Proxy:
         self._links: set[_Link] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there are connections."""
+        return bool(self._links)
+
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

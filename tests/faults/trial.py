@@ -13,7 +13,6 @@ import orjson
 from convergence.audit import read_log, rules_of
 from convergence.replay.replay import Replay
 from flc.broker import EmbeddedBroker
-from schemas.reasons import Reason
 from schemas.signing import public_key
 from schemas.topics import load
 from tests.deployments import OPERATOR
@@ -143,10 +142,7 @@ class _Trial:
             for name, code in codes.items():
                 position.equal(f"the end of {name}", code, 0)
         replayed, found = await self._judge(position, accounts)
-        evidence = Evidence(
-            self._fleet.journal(),
-            {place for place, reason in replayed.letters.items() if reason is Reason.REVOKED_KEY},
-        )
+        evidence = Evidence(self._fleet.journal(), replayed.letters)
         return Outcome(
             plan=self._plan,
             checks=found,
