@@ -3,7 +3,7 @@
 import base64
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from convergence.replay.findings import Comparison, Difference, DifferentError
 from convergence.replay.log import Log, Stands
@@ -44,12 +44,20 @@ class Contributions:
         )
 
 
-def read(log: Log, found: Contributions) -> None:
+def read(log: Log, reports: Reports, found: Contributions) -> None:
     """Read what stands in the buckets, but for what is damaged: the workers refuse it."""
     for stands in log.events(Contribution):
         by_address = found.buckets.setdefault(stands.record.partition, {})
         for address, held in entries_of(stands) or ():
-            by_address.setdefault(address, []).append(held)
+            taken = reports.taken.get(address, {}).get(held.sequence)
+            one = held if taken is None else replace(held, rows=_shared(held.rows, taken.rows))
+            by_address.setdefault(address, []).append(one)
+
+
+def _shared(rows: Mapping[str, Row], taken: Mapping[str, Row]) -> Mapping[str, Row]:
+    """Return the rows; if they are those of the report, as its own objects: so they are in memory once."""
+    same = {signature: row for signature, row in taken.items() if signature in rows}
+    return same if list(same.items()) == list(rows.items()) else rows
 
 
 def entries_of(stands: Stands[Contribution]) -> list[tuple[Address, Held]] | None:

@@ -87,7 +87,7 @@ class Replay:
         return _waiting(self.reports.waiting)
 
     def _contribute(self, comparison: Comparison) -> None:
-        contributions.read(self._log, self.contributions)
+        contributions.read(self._log, self.reports, self.contributions)
         contributions.Examination(
             self._log, self.contributions, self.reports, self.registrations, comparison
         ).run()
