@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scaling
+from benchmarks import scaling_page
 from benchmarks.figure import Figure, table
 from benchmarks.plot import picture
 from benchmarks.sizes import Sizes
@@ -72,8 +72,8 @@ def pages(whole: Document) -> dict[Path, str]:
         ROOT / "docs" / "benchmarks.svg": picture(figures),
         ROOT / "README.md": before + BEGIN + "\n".join(lines) + END + after,
     }
-    if figures.keys() >= scaling.INPUTS:
-        found[ROOT / "docs" / "scaling.md"] = scaling.page(figures)
+    if figures.keys() >= scaling_page.INPUTS:
+        found[ROOT / "docs" / "scaling.md"] = scaling_page.page(figures)
     return found
 
 

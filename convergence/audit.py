@@ -9,6 +9,7 @@ from convergence.replay.replay import replay, subject_of
 from convergence.replay.reports import micro
 from convergence.replay.rules import Rules
 from convergence.topics import described, everything
+from schemas import signing
 from schemas.catalogue import EVENTS
 from workers.fold import Record
 from workers.runtime.port import Bus, TopicPartition
@@ -20,9 +21,8 @@ SETTLED_AFTER_MS = 10_000
 #: The topics that are read: all but the changelogs, which repeat what stands in these.
 TOPICS = tuple(sorted({event.topic for event in EVENTS.values()}))
 
-
 #: Headers that no two records have alike.
-_OWN_HEADERS = frozenset({"ce_id", "ce_time", "ce_subject", "flc_signature", "traceparent"})
+_OWN_HEADERS = frozenset({"ce_id", "ce_time", "ce_subject", signing.SIGNATURE_HEADER, "traceparent"})
 
 
 async def audit(bus: Bus, settings: Settings, round_id: str | None = None) -> list[Finding]:

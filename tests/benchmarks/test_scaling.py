@@ -9,14 +9,13 @@ from benchmarks.document import figures_of, kept
 from benchmarks.scaling import (
     COLLECTION_S,
     HEARTBEAT_S,
-    INPUTS,
     MOST_PARTITIONS,
     PHASES,
     Costs,
     Federation,
     limits,
-    page,
 )
+from benchmarks.scaling_page import INPUTS, page
 
 WORKERS = ("privacy", "health", "aggregation", *PHASES)
 
