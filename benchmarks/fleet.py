@@ -7,9 +7,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 
 from benchmarks.end_to_end import publish
-from benchmarks.load import Federation, Population
+from benchmarks.load import HEARTBEAT_PERIOD_S, Federation, Population
 from benchmarks.system import PATIENCE_S, System
 from convergence.subscription import Subscription, subscribe
 from convergence.topics import POLL_S, partition_counts
@@ -44,6 +45,7 @@ class Fleet:
         self.producer = producer
         self._events = events
         self._synchronizations = 0
+        self._beat_at = -inf
 
     async def report(self) -> None:
         """Report everything, and wait until every report is covered."""
@@ -60,6 +62,7 @@ class Fleet:
 
         Raises RuntimeError if it ends without a result.
         """
+        await self._beat()
         self._synchronizations += 1
         request = f"request-{self._synchronizations}"
         round_id = f"{self.federation.name}/synchronization/{self._synchronizations}"
@@ -78,6 +81,13 @@ class Fleet:
                     return event, time.perf_counter() - started
                 elif isinstance(event, RoundAbandoned):
                     raise RuntimeError(f"{event.round_id} was abandoned: {event.reason}")
+
+    async def _beat(self) -> None:
+        """Show that everybody lives, if it is time to: who is missed loses weight, one after the other."""
+        now = time.monotonic()
+        if now - self._beat_at >= HEARTBEAT_PERIOD_S / 2:
+            self._beat_at = now
+            await publish(self.producer, self.federation.heartbeats())
 
 
 @asynccontextmanager

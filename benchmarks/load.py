@@ -21,6 +21,9 @@ from workers.runtime.port import Message
 
 WORDS = ("anomaly", "drift", "latency", "retry")
 
+#: How often an instance is to show that it lives: the longest that it may register.
+HEARTBEAT_PERIOD_S = 60
+
 #: Names in the mathematics' own form that are micro-units.
 _SHARES = ("strength", "resonance", "certainty")
 
@@ -115,6 +118,7 @@ class Federation:
                     deployment_region="",
                     organisation=self.population.organisation(number),
                     enrolment=1,
+                    heartbeat_period_s=HEARTBEAT_PERIOD_S,
                     public_keys=(PublicKey(key=signing.public_key(sender.key)),),
                 ),
                 1,
