@@ -15,7 +15,8 @@ from workers.handover import Parts
 #: A row points at its word with 16 bits.
 MAX_WORDS = 1 << 16
 
-_HEAD = struct.Struct("<Q?")
+#: Sequence, whether it is a removal, bytes of the rows that follow.
+_HEAD = struct.Struct("<Q?I")
 
 
 class Held(NamedTuple):
@@ -27,15 +28,25 @@ class Held(NamedTuple):
     #: Packed rows of the mathematics' dtype; the pattern types point at the federation's words.
     rows: bytes
 
-    def encode(self) -> bytes:
-        """Return it as it stands in the changelog."""
-        return _HEAD.pack(self.sequence, self.removed) + self.rows
 
-    @classmethod
-    def decode(cls, value: bytes) -> "Held":
-        """Read what ``encode`` wrote."""
-        sequence, removed = _HEAD.unpack_from(value)
-        return cls(sequence, removed, value[_HEAD.size :])
+def encode(several: Sequence[Held]) -> bytes:
+    """Return contributions as they stand in the changelog."""
+    return b"".join([_HEAD.pack(one.sequence, one.removed, len(one.rows)) + one.rows for one in several])
+
+
+def decode(value: bytes) -> tuple[Held, ...]:
+    """Read what ``encode`` wrote; raises ValueError if it is cut short."""
+    several, end = [], 0
+    while end < len(value):
+        start = end + _HEAD.size
+        if start > len(value):
+            raise ValueError("a contribution is cut short")
+        sequence, removed, size = _HEAD.unpack_from(value, end)
+        end = start + size
+        several.append(Held(sequence, removed, value[start:end]))
+    if end != len(value):
+        raise ValueError("a contribution is cut short")
+    return tuple(several)
 
 
 class AggregationState(State):
@@ -44,9 +55,11 @@ class AggregationState(State):
     def __init__(self) -> None:
         self.barriers = Parts(RoundBarrier)
         #: instance_id -> the contribution that the last barrier named.
-        self.named: Table[Held] = Table("named", Held, encode=Held.encode, decode=Held.decode)
-        #: instance_id/sequence/removed -> what no barrier has named yet.
-        self.newer: Table[Held] = Table("newer", Held, encode=Held.encode, decode=Held.decode)
+        self.named: Table[Held] = Table(
+            "named", Held, encode=lambda held: encode([held]), decode=lambda value: decode(value)[0]
+        )
+        #: instance_id -> what no barrier has named yet, in the order in which it came.
+        self.newer: Table[tuple[Held, ...]] = Table("newer", tuple[Held, ...], encode=encode, decode=decode)
         #: The words that pattern types point at, with their codes, which are dense and in order.
         self.words: Table[dict[str, int]] = Table("words", dict[str, int])
         #: signature_id -> what of it is known publicly; empty: it was released once and is withdrawn.
@@ -58,18 +71,19 @@ class AggregationState(State):
         federation, entries = contribution.federation, contribution.entries
         rows["pattern_type"] = self._codes(federation, contribution.pattern_types)[rows["pattern_type"]]
         packed, end = rows.tobytes(), 0
-        known, waiting = self.named.of(federation), self.newer.of(federation)
-        fresh: dict[str, Held] = {}
+        named, newer = self.named.of(federation), self.newer.of(federation)
+        fresh: dict[str, tuple[Held, ...]] = {}
         for instance, sequence, count, removed in zip(
             entries.instance_id, entries.sequence, entries.rows, entries.removed, strict=True
         ):
             start, end = end, end + count * ROW.itemsize
-            named = known.get(instance)
-            if named is not None and named.sequence >= sequence and not removed:
+            last = named.get(instance)
+            if last is not None and last.sequence >= sequence and not removed:
                 continue
-            key = newer_key(instance, sequence, removed=removed)
-            if key not in waiting and key not in fresh:
-                fresh[key] = Held(sequence, removed, packed[start:end])
+            waiting = fresh.get(instance) or newer.get(instance, ())
+            if waiting and (sequence, removed) in [one[:2] for one in waiting]:
+                continue
+            fresh[instance] = (*waiting, Held(sequence, removed, packed[start:end]))
         self.newer.update(federation, fresh)
         return bool(fresh)
 
@@ -80,39 +94,33 @@ class AggregationState(State):
             self.words.put(federation, "", following)
         return codes_of(following, words)
 
-    def cut(self, federation: str, sequences: dict[str, int]) -> None:
+    def cut(self, federation: str, sequences: Mapping[str, int]) -> None:
         """Make the named contributions those of a barrier, and drop what no later barrier can name."""
-        last_removed: dict[str, int] = {}
-        for key, held in list(self.newer.of(federation).items()):
-            instance = key.split("/", 1)[0]
+        found: dict[str, Held] = {}
+        left: list[str] = []
+        kept: dict[str, tuple[Held, ...]] = {}
+        named, newer = self.named.of(federation), self.newer.of(federation)
+        for instance, waiting in newer.items():
             sequence = sequences.get(instance)
-            if sequence is None:
-                # One that no barrier has named yet may be younger than this barrier's collection, and the
-                # next one may name it. Named before and not now: the collection knows that it left.
-                if held.removed and self.named.get(federation, instance) is not None:
-                    last_removed[instance] = max(held.sequence, last_removed.get(instance, 0))
-            elif held.sequence == sequence and not held.removed:
-                self.named.put(federation, instance, held)
-                self.newer.delete(federation, key)
-            elif held.sequence < sequence:
-                self.newer.delete(federation, key)
-        if last_removed:
-            self._remove(federation, last_removed)
-
-    def _remove(self, federation: str, last_removed: dict[str, int]) -> None:
-        """Drop everything of these instances up to the sequence of their last removal."""
-        for key, held in list(self.newer.of(federation).items()):
-            if held.sequence <= last_removed.get(key.split("/", 1)[0], -1):
-                self.newer.delete(federation, key)
-        for instance, upto in last_removed.items():
-            named = self.named.get(federation, instance)
-            if named is not None and named.sequence <= upto:
-                self.named.delete(federation, instance)
-
-
-def newer_key(instance_id: str, sequence: int, *, removed: bool) -> str:
-    """Return the key of a contribution that no barrier has named; a removal has its report's sequence."""
-    return f"{instance_id}/{sequence:016d}/{removed:d}"
+            if sequence is not None:
+                upto = (sequence, False)
+                for one in waiting:
+                    if one[:2] == upto:
+                        found[instance] = one
+            elif (before := named.get(instance)) is not None:
+                # Named before and not now: the collection knows that it left.
+                upto = (max((one.sequence for one in waiting if one.removed), default=-1), True)
+                if before[:2] <= upto:
+                    left.append(instance)
+            else:
+                # It may be younger than this barrier's collection, and the next one may name it.
+                continue
+            kept[instance] = tuple([one for one in waiting if one[:2] > upto])
+        self.named.update(federation, found)
+        self.named.remove(federation, left)
+        changed = {key: some for key, some in kept.items() if len(some) < len(newer[key])}
+        self.newer.update(federation, {key: some for key, some in changed.items() if some})
+        self.newer.remove(federation, [key for key, some in changed.items() if not some])
 
 
 def with_words(known: dict[str, int], words: Sequence[str]) -> dict[str, int]:

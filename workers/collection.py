@@ -22,7 +22,7 @@ from schemas.health import InstanceHealth
 from schemas.rounds import CollectionCompleted, Phase, RoundKind
 from workers import cohort
 from workers.abandonment import abandon
-from workers.collection_state import CollectionState, Late, Rounds
+from workers.collection_state import CollectionState, Rounds
 from workers.fold import Context, Measure, Observation, Outcome, Record, Step
 from workers.handover import emit, hand_over
 from workers.internal import OneByOne, read, read_health
@@ -103,7 +103,7 @@ class Collection(OneByOne[CollectionState]):
         federation, instance_id, health = read_health(record)
         rounds = state.see(federation, record.append_ms)
         if rounds.deadline_ms is not None and record.append_ms >= rounds.deadline_ms:
-            state.late.put(federation, instance_id, Late(health))
+            state.put_off(federation, instance_id, health)
         else:
             self._know(state, federation, instance_id, health, now_ms=record.append_ms, step=step)
         state.touch(federation, record.append_ms)

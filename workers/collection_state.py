@@ -164,17 +164,22 @@ class CollectionState(State):
         covered = self.covered.get(health.federation, f"{kind}/{health.instance_id}")
         return sequence is not None and (covered is None or sequence > covered)
 
+    def put_off(self, federation: str, instance_id: str, health: InstanceHealth | None) -> None:
+        """Keep a health record from after a deadline until the closing, in place of one that waits."""
+        late = self.late.get(federation, instance_id)
+        before = self.health.get(federation, instance_id) if late is None else late.health
+        self.late.put(federation, instance_id, Late(_with_judged(health, before)))
+
     def update_health(self, federation: str, instance_id: str, health: InstanceHealth | None) -> bool:
         """Take a health record; tell whether it has a judged report that no completed update covers."""
+        before = self.health.get(federation, instance_id)
+        health = _with_judged(health, before)
         if health is None:
             self.health.delete(federation, instance_id)
             self._answered(federation, instance_id)
             for kind in RoundKind:
                 self.covered.delete(federation, f"{kind}/{instance_id}")
             return False
-        before = self.health.get(federation, instance_id)
-        if before is not None and health.judged is not None and health.judged.sequence is None:
-            health = health.model_copy(update={"judged": before.judged})
         self.health.put(federation, instance_id, health)
         known = self.unanswered.get(federation, instance_id)
         if known is None:
@@ -186,3 +191,10 @@ class CollectionState(State):
         return (before is None or judged_sequence(before) != judged_sequence(health)) and (
             self.uncovered(RoundKind.UPDATE, health)
         )
+
+
+def _with_judged(health: InstanceHealth | None, before: InstanceHealth | None) -> InstanceHealth | None:
+    """Return a health record with the last judged report whose sequence could be read."""
+    if health is None or before is None or health.judged is None or health.judged.sequence is not None:
+        return health
+    return health.model_copy(update={"judged": before.judged})

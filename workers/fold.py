@@ -7,7 +7,7 @@ The runtime commits state, outputs and positions together; if that fails, it thr
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -133,7 +133,7 @@ class Table(Generic[V]):
         self._encode = encode
         self._decode = decode or (None if kind is None else _decoder(kind))
         self._values: dict[str, dict[str, V]] = {}
-        self._changed: set[tuple[str, str]] = set()
+        self._changed: dict[str, set[str]] = {}
 
     def get(self, federation: str, key: str = "") -> V | None:
         """Return the value, or None."""
@@ -150,32 +150,37 @@ class Table(Generic[V]):
     def put(self, federation: str, key: str, value: V) -> None:
         """Set a value."""
         self._values.setdefault(federation, {})[key] = value
-        self._note(federation, key)
+        self._note(federation, (key,))
 
     def update(self, federation: str, values: Mapping[str, V]) -> None:
         """Set several values."""
         if values:
             self._values.setdefault(federation, {}).update(values)
-            if not self.volatile:
-                self._changed.update((federation, key) for key in values)
+            self._note(federation, values)
 
     def delete(self, federation: str, key: str = "") -> None:
         """Remove a value, if it is there."""
-        of = self._values.get(federation)
-        if of is not None and of.pop(key, None) is not None:
-            if not of:
-                del self._values[federation]
-            self._note(federation, key)
+        self.remove(federation, (key,))
 
-    def _note(self, federation: str, key: str) -> None:
-        if not self.volatile:
-            self._changed.add((federation, key))
+    def remove(self, federation: str, keys: Iterable[str]) -> None:
+        """Remove several values, as far as they are there."""
+        self._note(federation, self._dropped(federation, keys))
+
+    def _dropped(self, federation: str, keys: Iterable[str]) -> list[str]:
+        of = self._values.get(federation, {})
+        dropped = [key for key in keys if of.pop(key, None) is not None]
+        if dropped and not of:
+            del self._values[federation]
+        return dropped
+
+    def _note(self, federation: str, keys: Collection[str]) -> None:
+        if keys and not self.volatile:
+            self._changed.setdefault(federation, set()).update(keys)
 
     def load(self, federation: str, key: str, value: bytes | None) -> None:
         """Take one record of the changelog; the value None removes."""
         if value is None:
-            self.delete(federation, key)
-            self._changed.discard((federation, key))
+            self._dropped(federation, (key,))
         else:
             self._values.setdefault(federation, {})[key] = self._decoded(value)
 
@@ -197,9 +202,10 @@ class Table(Generic[V]):
 
     def changes(self) -> Iterator[tuple[str, str, bytes | None]]:
         """Yield (federation, key, encoded value or None) of everything that changed since the last flush."""
-        for federation, key in sorted(self._changed):
-            value = self.get(federation, key)
-            yield federation, key, None if value is None else self._encode(value)
+        for federation, keys in sorted(self._changed.items()):
+            for key in sorted(keys):
+                value = self.get(federation, key)
+                yield federation, key, None if value is None else self._encode(value)
 
     def flushed(self) -> None:
         """Forget what changed: it is in the changelog now."""

@@ -140,9 +140,8 @@ def cut_at_the_barrier() -> None:
         *more: Any,
     ) -> None:
         latest = {name: held.sequence for name, held in state.named.of(barrier.federation).items()}
-        for key, held in state.newer.of(barrier.federation).items():
-            name = key.split("/", 1)[0]
-            latest[name] = max(held.sequence, latest.get(name, 0))
+        for name, waiting in state.newer.of(barrier.federation).items():
+            latest[name] = max(waiting[-1].sequence, latest.get(name, 0))
         named = zip(instances.instance_id, instances.sequence, strict=True)
         sequences = tuple(latest.get(name, sequence) for name, sequence in named)
         answer(self, state, barrier, instances.model_copy(update={"sequence": sequences}), *more)

@@ -5,6 +5,7 @@ last word on a topic where a state repeats one, and nothing at all where everyth
 """
 
 import struct
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from schemas.rounds import (
 )
 from schemas.topics import Topics
 from tests.faults.checks import Check, Replayed, events
-from workers.aggregation_state import newer_key
+from workers.aggregation_state import Held
 from workers.catalogue import WORKERS
 from workers.fold import Context, State
 from workers.letter_cap import capped
@@ -185,11 +186,8 @@ def _vitals(replayed: Replayed, number: int, state: State) -> tuple[Rows, Rows]:
 def _bucket(replayed: Replayed, number: int, state: State) -> dict[str, tuple[Rows, Rows]]:
     words = {federation: list(codes) for (federation, _), codes in rows(state, "words").items()}
 
-    def unpacked(table: str) -> Rows:
-        return {
-            key: (held.sequence, _unpacked(held.rows, words[key[0]]))
-            for key, held in rows(state, table).items()
-        }
+    def unpacked(federation: str, held: Held) -> tuple[Any, ...]:
+        return held.sequence, held.removed, _unpacked(held.rows, words[federation])
 
     barriers = {
         stands.event.federation: stands.event.instances
@@ -201,14 +199,14 @@ def _bucket(replayed: Replayed, number: int, state: State) -> dict[str, tuple[Ro
         for federation, named in barriers.items()
         for name, sequence in zip(named.instance_id, named.sequence, strict=True)
     }
-    named, newer = {}, {}
+    named, newer = {}, defaultdict(list)
     for address, held in replayed.replay.contributions.buckets.get(number, {}).items():
         for one in held:
+            contributed = (one.sequence, one.removed, dict(one.rows))
             if one.sequence == sequences.get(address):
-                named[address] = (one.sequence, dict(one.rows))
+                named[address] = contributed
             elif one.sequence > sequences.get(address, -1):
-                key = (address[0], newer_key(address[1], one.sequence, removed=one.removed))
-                newer[key] = (one.sequence, dict(one.rows))
+                newer[address].append(contributed)
     released = {
         (federation, signature): () if facts is None else _release(signature, facts)
         for federation, phases in replayed.replay.phases.items()
@@ -216,8 +214,11 @@ def _bucket(replayed: Replayed, number: int, state: State) -> dict[str, tuple[Ro
         for signature, facts in phases.ledgers[number].released.items()
     }
     return {
-        "named": (unpacked("named"), named),
-        "newer": (unpacked("newer"), newer),
+        "named": ({key: unpacked(key[0], held) for key, held in rows(state, "named").items()}, named),
+        "newer": (
+            {key: [unpacked(key[0], one) for one in held] for key, held in rows(state, "newer").items()},
+            newer,
+        ),
         "released": ({key: tuple(row) for key, row in rows(state, "released").items()}, released),
     }
 

@@ -96,7 +96,7 @@ def test_contributions_that_no_barrier_will_name_are_dropped() -> None:
     barrier(line, {"alpha": 3})
     for state in states(line):
         assert state.named.of("default")["alpha"].sequence == 3
-        assert [held.sequence for held in state.newer.of("default").values()] == [4]
+        assert [held.sequence for held in state.newer.of("default")["alpha"]] == [4]
 
 
 def test_an_instance_outside_the_cohort_has_no_cells_but_keeps_its_contribution() -> None:

@@ -238,6 +238,25 @@ def test_a_report_from_after_the_deadline_does_not_count_though_it_was_read_befo
     assert covers(line)[-1] == ("beta", 2, "included")
 
 
+def test_something_unreadable_from_after_the_deadline_does_not_hide_what_came_before_it() -> None:
+    line = line_of("alpha", "beta", collection_deadline_ms=5_000, restarting=True)
+    line.ask("please")
+    line.run()
+    # Given a report and something unreadable, both read between the deadline and its tick
+    line.now_ms += 5_000
+    line.report("beta", shared_rows(), 2)
+    line.see(
+        "beta",
+        2,
+        admitted=Admitted(sequence=2, append_ms=line.now_ms),
+        judged=Judged(sequence=None, outcome="refused:bad_json"),
+    )
+    line.run()
+    line.wait(0)
+    line.wait(5_000)
+    assert covers(line)[-1] == ("beta", 2, "included")
+
+
 def test_nobody_waits_for_an_instance_that_went_silent() -> None:
     line = line_of("alpha", "beta", "gamma")
     line.ask("please")

@@ -102,18 +102,20 @@ class Restore:
         folding: asyncio.Future[None] | None = None
         try:
             async for records in self._until(reader, at, until):
-                again = [record for record in records if record.offset < until]
                 # In a thread, so that the next records are fetched meanwhile.
                 if folding is not None:
                     await folding
-                folding = asyncio.ensure_future(asyncio.to_thread(self.worker.again, state, again))
+                folding = asyncio.ensure_future(asyncio.to_thread(self.worker.again, state, records))
             if folding is not None:
                 await folding
         finally:
             await reader.close()
 
     async def _until(self, reader: Reader, at: TopicPartition, target: int) -> AsyncIterator[list[Record]]:
-        """Yield what the reader has until its position has passed ``target``; raises when it stands still."""
+        """Yield what there is before ``target``, until the reader has passed it; raises when it stands still.
+
+        What stands behind it was written by somebody who has fenced us, or is for whoever serves to read.
+        """
         patience = Deadline(self.clock, self.transaction_timeout_s + CLEANUP_INTERVAL_S)
         position = reader.position(at)
         while position < target:
@@ -125,8 +127,8 @@ class Restore:
                 # As the dispatcher does: the fold is to see again what it saw.
                 records = holes(error)
                 reader.seek(at, records[-1].offset + 1)
-            if records:
-                yield records
+            if before := [record for record in records if record.offset < target]:
+                yield before
             if reader.position(at) > position:
                 position = reader.position(at)
                 patience.extend()
