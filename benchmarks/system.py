@@ -25,8 +25,8 @@ from workers.settings import Settings
 #: Seconds until what was asked for must have happened.
 PATIENCE_S = 300.0
 
-#: Between two looks at what processes count.
-LOOK_S = 0.02
+#: Between two looks at what processes count: each look costs a process about a millisecond.
+LOOK_S = 0.1
 
 _FLC = (sys.executable, "-c", "from flc.main import main; main()", "worker", "run")
 
