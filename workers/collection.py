@@ -232,7 +232,10 @@ class Collection(OneByOne[CollectionState]):
         state.await_nobody(federation)
         for instance_id, late in list(state.late.of(federation).items()):
             state.late.delete(federation, instance_id)
-            self._know(state, federation, instance_id, late.health, now_ms=now_ms, step=step)
+            if late.left:
+                self._know(state, federation, instance_id, None, now_ms=now_ms, step=step)
+            if late.health is not None:
+                self._know(state, federation, instance_id, late.health, now_ms=now_ms, step=step)
 
     def _close(
         self, state: CollectionState, federation: str, kind: RoundKind, now_ms: int, step: Step

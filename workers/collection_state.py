@@ -68,9 +68,11 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A health record from after a deadline that no tick has closed yet; None = deregistered."""
+    """The last health record from after a deadline that no tick has closed yet; None = deregistered."""
 
     health: InstanceHealth | None
+    #: It was deregistered meanwhile: nothing from before holds any more.
+    left: bool = False
 
 
 _LATE = TypeAdapter(Late)
@@ -168,7 +170,8 @@ class CollectionState(State):
         """Keep a health record from after a deadline until the closing, in place of one that waits."""
         late = self.late.get(federation, instance_id)
         before = self.health.get(federation, instance_id) if late is None else late.health
-        self.late.put(federation, instance_id, Late(_with_judged(health, before)))
+        left = health is None or (late is not None and late.left)
+        self.late.put(federation, instance_id, Late(_with_judged(health, before), left))
 
     def update_health(self, federation: str, instance_id: str, health: InstanceHealth | None) -> bool:
         """Take a health record; tell whether it has a judged report that no completed update covers."""
@@ -194,7 +197,12 @@ class CollectionState(State):
 
 
 def _with_judged(health: InstanceHealth | None, before: InstanceHealth | None) -> InstanceHealth | None:
-    """Return a health record with the last judged report whose sequence could be read."""
+    """Return a health record with the last judged report whose sequence could be read.
+
+    That of the record before, unless a newer one was admitted since: compaction may have removed its record.
+    """
     if health is None or before is None or health.judged is None or health.judged.sequence is not None:
+        return health
+    if (judged_sequence(before) or 0) <= (judged_sequence(health) or 0):
         return health
     return health.model_copy(update={"judged": before.judged})

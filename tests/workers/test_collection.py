@@ -148,6 +148,21 @@ def test_a_report_that_could_not_be_read_does_not_hide_what_was_judged_before() 
     assert covers(line) == [("alpha", 3, "included")]
 
 
+def test_a_report_is_answered_though_compaction_left_only_what_was_unreadable_after_it() -> None:
+    line = Line()
+    line.report("alpha", shared_rows(), 1)
+    line.wait(2_000)
+    line.contribute({"alpha": ("alpha", 2, shared_rows())})
+    line.see(
+        "alpha",
+        2,
+        admitted=Admitted(sequence=2, append_ms=NOW_MS),
+        judged=Judged(sequence=None, outcome="refused:bad_json"),
+    )
+    line.wait(2_000)
+    assert covers(line) == [("alpha", 1, "included"), ("alpha", 2, "included")]
+
+
 def test_a_refusal_is_answered_though_something_unreadable_came_after_it() -> None:
     line = Line()
     line.see("alpha", None, judged=Judged(sequence=5, outcome="refused:bad_json"))
@@ -255,6 +270,20 @@ def test_something_unreadable_from_after_the_deadline_does_not_hide_what_came_be
     line.wait(0)
     line.wait(5_000)
     assert covers(line)[-1] == ("beta", 2, "included")
+
+
+def test_who_leaves_and_comes_back_between_deadline_and_tick_is_covered_anew() -> None:
+    line = line_of("alpha", "beta", collection_deadline_ms=5_000, restarting=True)
+    line.ask("please")
+    line.run()
+    line.now_ms += 5_000
+    line.forget("beta")
+    line.see("beta", 1)
+    line.run()
+    answered = covers(line)
+    line.wait(0)
+    line.wait(5_000)
+    assert covers(line)[len(answered) :] == [("beta", 1, "included")]
 
 
 def test_nobody_waits_for_an_instance_that_went_silent() -> None:
