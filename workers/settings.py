@@ -124,6 +124,14 @@ class Settings(BaseSettings):
             raise ValueError("aggregation_trim goes with aggregation_method=trimmed")
         return self
 
+    @property
+    def heartbeat_ms(self) -> int:
+        """Milliseconds between two signs of life of a member of a consumer group.
+
+        So soon it hears of a rebalance; and what failed is rebuilt after two, for an owner hears of none.
+        """
+        return min(1_000, self.session_timeout_ms // 3)
+
     def configuration(self) -> Configuration:
         """Return what a round's result depends on, in micro-units."""
         return Configuration(

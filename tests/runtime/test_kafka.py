@@ -1,17 +1,21 @@
 """What only a real Kafka can do to us: be away, hold a transaction open, carry a bomb."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition as KafkaPartition
 
 from tests.runtime.contract import DEADLINE_S, Member, message, new_topic, read, receive, unique, until
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.kafka.connection import arguments, end
 from workers.runtime.kafka.decompression import MAX_BATCH_BYTES
+from workers.runtime.kafka.producer import abandon
 from workers.runtime.port import BusError, Corrupt, TopicPartition, Unavailable
 from workers.settings import Settings
 
@@ -80,6 +84,23 @@ async def test_a_client_that_trips_over_what_it_was_sending_is_closed_all_the_sa
     # When it is closed, then nobody hears of it, and what comes after it is closed too
     await end(sender, client)
     assert closed == ["client"]
+
+
+async def test_a_batch_that_nobody_waits_for_any_more_is_no_error_in_the_log() -> None:
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    # Given a batch on its way, and a time-out that ended the waiting for it
+    producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", enable_idempotence=True)
+    accumulator = producer._message_accumulator
+    answer = await accumulator.add_batch(producer.create_batch(), KafkaPartition("topic", 0), 1)
+    answer.cancel()
+    await asyncio.sleep(0)
+
+    await abandon(producer)
+
+    del producer, accumulator, answer
+    gc.collect()
+    assert heard == []
 
 
 def test_without_an_address_there_is_no_bus() -> None:

@@ -37,9 +37,6 @@ DRAIN_S = 15.0
 #: 0.5 s, but a rebalance may hold one for a minute.
 STUCK_S = 120.0
 
-#: As the Kafka adapter sets it: a third of the session time-out, and at most this.
-HEARTBEAT_INTERVAL_S = 3.0
-
 AnyWorker = type[Worker[Any]]
 
 
@@ -162,8 +159,7 @@ class Process:
                 transaction_timeout_ms=settings.session_timeout_ms,
             )
 
-        heartbeat_s = min(HEARTBEAT_INTERVAL_S, settings.session_timeout_ms / 3_000)
-        return Dispatcher(kind, make, around, heartbeat_s)
+        return Dispatcher(kind, make, around, settings.heartbeat_ms / 1_000)
 
     # -- how it is
 

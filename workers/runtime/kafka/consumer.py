@@ -25,9 +25,6 @@ REBALANCE_TIMEOUT_MS = 60_000
 #: Milliseconds of a request: a JoinGroup waits for the slowest member.
 REQUEST_TIMEOUT_MS = REBALANCE_TIMEOUT_MS + 10_000
 
-#: Milliseconds between signs of life, at most.
-HEARTBEAT_INTERVAL_MS = 3_000
-
 
 class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """A member of a group; Range assignment gives partitions with the same number to the same member."""
@@ -107,7 +104,7 @@ async def join(
         group_instance_id=settings.group_instance_id,
         partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=min(HEARTBEAT_INTERVAL_MS, settings.session_timeout_ms // 3),
+        heartbeat_interval_ms=settings.heartbeat_ms,
         rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )

@@ -39,7 +39,7 @@ async def start(settings: Settings, **more: Any) -> AIOKafkaProducer:
         async with starting(settings):
             await producer.start()
     except BaseException:
-        await _abandon(producer)
+        await abandon(producer)
         raise
     return producer
 
@@ -89,7 +89,7 @@ def _append(batch: BatchBuilder, message: Message) -> bool:
     return batch.append(timestamp=None, key=message.key, value=message.value, headers=headers) is not None
 
 
-async def _abandon(producer: AIOKafkaProducer) -> None:
+async def abandon(producer: AIOKafkaProducer) -> None:
     """Cut a producer off whose outcome is unknown: ``stop`` would wait for a flush that never comes."""
     producer._closed = True  # noqa: SLF001
     accumulator = producer._message_accumulator  # noqa: SLF001
@@ -97,6 +97,7 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     # Nobody waits for these any more; unread, asyncio would log each as an error.
     for batch in chain(*accumulator._batches.values(), accumulator._pending_batches):  # noqa: SLF001
         batch._drain_waiter.exception()  # noqa: SLF001
+        batch.future.exception()
     ending = producer._txn_manager._transaction_waiter  # noqa: SLF001
     if ending is not None and ending.done():
         ending.exception()
@@ -134,7 +135,7 @@ class KafkaProducer:
         if not self._dead:
             self._dead = True
             await end(self._producer.stop)
-        await _abandon(self._producer)
+        await abandon(self._producer)
 
 
 class KafkaTransactionalProducer(KafkaProducer):
