@@ -104,8 +104,9 @@ class AggregationState(State):
                     if one[:2] == upto:
                         found[instance] = one
             elif (before := named.get(instance)) is not None:
-                # Named before and not now: the collection knows that it left.
-                upto = (max((one.sequence for one in waiting if one.removed), default=-1), True)
+                # Named before and not now: the collection knows that it left. What it brought once it was
+                # back may still be named, even if it has left again.
+                upto = next((one[:2] for one in waiting if one.removed), (-1, True))
                 if before[:2] <= upto:
                     left.append(instance)
             else:

@@ -132,6 +132,23 @@ def test_a_newcomer_that_left_stays_for_a_barrier_that_was_decided_before_it_lef
     assert strengths(line, 2) == 3 * 900_000
 
 
+def test_who_came_back_and_left_again_stays_for_a_barrier_that_was_decided_in_between() -> None:
+    line = Line(restarting=True)
+    contribute(line, 1, shared_rows(), "alpha", "beta")
+    barrier(line, {"alpha": 1, "beta": 1})
+    line.contribute({"beta": ("beta", 1, {})}, removed=True)
+    contribute(line, 2, shared_rows(strength=700_000), "beta")
+    line.contribute({"beta": ("beta", 2, {})}, removed=True)
+    # Given two rounds in flight: the one was collected while beta was away, the other when it was back
+    barrier(line, {"alpha": 1}, kind=RoundKind.UPDATE)
+    barrier(line, {"alpha": 1, "beta": 2}, number=2)
+    assert all(len(each.sums) == 2 for each in line.events(PartialAggregate) if each.round_id.endswith("/2"))
+    barrier(line, {"alpha": 1}, number=3)
+    for state in states(line):
+        assert set(state.named.of("default")) == {"alpha"}
+        assert not state.newer.of("default")
+
+
 def test_what_comes_after_a_removal_stays_until_it_is_named() -> None:
     line = Line()
     contribute(line, 1, shared_rows(), "alpha")
