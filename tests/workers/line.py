@@ -169,6 +169,14 @@ class Line:
             if (task.worker.name, task.partition) == (worker, partition):
                 self._step(task)
 
+    def turn(self, task: Task) -> None:
+        """Let one task read what there is and handle what is due, as if the others were busy."""
+        while self._step(task):
+            pass
+        deadline = task.worker.deadline(task.state)
+        if deadline is not None and deadline <= self.now_ms:
+            self._publish(task, task.worker.tick(task.state, self.now_ms))
+
     def wait(self, ms: int) -> None:
         """Let time pass: everything is read, then what falls due is handled, deadline by deadline."""
         self.run()
