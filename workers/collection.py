@@ -159,7 +159,8 @@ class Collection(OneByOne[CollectionState]):
             federation,
             update_opened_ms=None,
             update_not_before_ms=opened_ms + wait_ms,
-            update_due=any(state.uncovered(RoundKind.UPDATE, health) for health in healths),
+            update_due=rounds.update_due
+            or any(state.uncovered(RoundKind.UPDATE, health) for health in healths),
         )
 
     def _advance(

@@ -174,7 +174,10 @@ class CollectionState(State):
         self.late.put(federation, instance_id, Late(_with_judged(health, before), left))
 
     def update_health(self, federation: str, instance_id: str, health: InstanceHealth | None) -> bool:
-        """Take a health record; tell whether it has a judged report that no completed update covers."""
+        """Take a health record; tell whether it has a report that calls for an update.
+
+        That is one judged that no completed update covers; or one refused before, redriven and admitted now.
+        """
         before = self.health.get(federation, instance_id)
         health = _with_judged(health, before)
         if health is None:
@@ -191,9 +194,13 @@ class CollectionState(State):
             self._answered(federation, instance_id)
             if health.admitted is None or health.admitted.sequence <= known:
                 self.await_answer(health, known)
-        return (before is None or judged_sequence(before) != judged_sequence(health)) and (
-            self.uncovered(RoundKind.UPDATE, health)
-        )
+        if before is not None and judged_sequence(before) == judged_sequence(health):
+            return _admitted_sequence(before) != _admitted_sequence(health)
+        return self.uncovered(RoundKind.UPDATE, health)
+
+
+def _admitted_sequence(health: InstanceHealth) -> int | None:
+    return None if health.admitted is None else health.admitted.sequence
 
 
 def _with_judged(health: InstanceHealth | None, before: InstanceHealth | None) -> InstanceHealth | None:

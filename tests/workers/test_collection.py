@@ -171,6 +171,26 @@ def test_a_refusal_is_answered_though_something_unreadable_came_after_it() -> No
     assert covers(line) == [("alpha", 5, "refused:bad_json")]
 
 
+def test_a_refused_report_that_is_admitted_once_redriven_is_in_an_update_of_its_own() -> None:
+    line = Line()
+    line.see("alpha", None, judged=Judged(sequence=5, outcome="refused:rate_limited"))
+    line.wait(2_000)
+    line.report("alpha", shared_rows(), 5)
+    line.wait(10_000)
+    assert covers(line) == [("alpha", 5, "refused:rate_limited")]
+    assert [update.instance_count for update in line.events(ConvergenceUpdated)] == [0, 1]
+
+
+def test_a_report_that_is_redriven_while_its_refusal_is_being_answered_is_in_the_next_update() -> None:
+    line = Line()
+    line.see("alpha", None, judged=Judged(sequence=5, outcome="refused:rate_limited"))
+    line.step("collection")
+    line.report("alpha", shared_rows(), 5)
+    line.step("collection")
+    line.wait(10_000)
+    assert [update.instance_count for update in line.events(ConvergenceUpdated)] == [0, 1]
+
+
 def test_an_inactive_instance_is_listed_and_covered_but_not_in() -> None:
     line = Line()
     line.report("alpha", shared_rows(), 1, status=Status.INACTIVE)
