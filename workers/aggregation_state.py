@@ -77,7 +77,7 @@ class AggregationState(State):
             if last is not None and last.sequence >= sequence and not removed:
                 continue
             waiting = fresh.get(instance) or newer.get(instance, ())
-            if waiting and (sequence, removed) in [one[:2] for one in waiting]:
+            if _stands(waiting, (sequence, removed)):
                 continue
             fresh[instance] = (*waiting, Held(sequence, removed, packed[start:end]))
         self.newer.update(federation, fresh)
@@ -118,6 +118,16 @@ class AggregationState(State):
         changed = {key: some for key, some in kept.items() if len(some) < len(newer[key])}
         self.newer.update(federation, {key: some for key, some in changed.items() if some})
         self.newer.remove(federation, [key for key, some in changed.items() if not some])
+
+
+def _stands(waiting: Sequence[Held], wanted: tuple[int, bool]) -> bool:
+    """Tell whether a contribution, or a removal, is there already; sequences never fall."""
+    for one in reversed(waiting):
+        if one.sequence < wanted[0]:
+            return False
+        if one[:2] == wanted:
+            return True
+    return False
 
 
 def with_words(known: dict[str, int], words: Sequence[str]) -> dict[str, int]:
