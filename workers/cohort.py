@@ -30,11 +30,16 @@ def is_member(health: InstanceHealth, now_ms: int, max_age_ms: float) -> bool:
     return health.admitted is not None and reason is None
 
 
+def admitted_sequence(health: InstanceHealth) -> int | None:
+    """Return the sequence of an instance's report that counts, if it has one."""
+    return None if health.admitted is None else health.admitted.sequence
+
+
 def judged_sequence(health: InstanceHealth) -> int | None:
     """Return the newest sequence of an instance that a result has to answer."""
     if health.judged is not None and health.judged.sequence is not None:
         return health.judged.sequence
-    return None if health.admitted is None else health.admitted.sequence
+    return admitted_sequence(health)
 
 
 def instances(

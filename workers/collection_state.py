@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from schemas.event import Event
 from schemas.health import InstanceHealth
 from schemas.rounds import RoundKind
-from workers.cohort import is_living, judged_sequence
+from workers.cohort import admitted_sequence, is_living, judged_sequence
 from workers.fold import Record, State, Table
 
 
@@ -195,12 +195,8 @@ class CollectionState(State):
             if health.admitted is None or health.admitted.sequence <= known:
                 self.await_answer(health, known)
         if before is not None and judged_sequence(before) == judged_sequence(health):
-            return _admitted_sequence(before) != _admitted_sequence(health)
+            return admitted_sequence(before) != admitted_sequence(health)
         return self.uncovered(RoundKind.UPDATE, health)
-
-
-def _admitted_sequence(health: InstanceHealth) -> int | None:
-    return None if health.admitted is None else health.admitted.sequence
 
 
 def _with_judged(health: InstanceHealth | None, before: InstanceHealth | None) -> InstanceHealth | None:

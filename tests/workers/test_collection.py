@@ -18,6 +18,9 @@ from workers.fold import Outcome
 
 SYNCHRONIZATION = RoundKind.SYNCHRONIZATION
 
+#: What is judged of something of which not even the sequence can be read.
+UNREADABLE = Judged(sequence=None, outcome="refused:bad_json")
+
 
 def line_of(*instances: str, **changes: Any) -> Line:
     """Return a line in which these instances have reported and the update round about it is over."""
@@ -25,6 +28,15 @@ def line_of(*instances: str, **changes: Any) -> Line:
     for name in instances:
         line.report(name, shared_rows(), 1)
     line.wait(1_000)
+    return line
+
+
+def overdue(*instances: str) -> Line:
+    """Return such a line at the deadline of a synchronization that nobody answered, before its tick."""
+    line = line_of(*instances, collection_deadline_ms=5_000, restarting=True)
+    line.ask("please")
+    line.run()
+    line.now_ms += 5_000
     return line
 
 
@@ -153,12 +165,7 @@ def test_a_report_is_answered_though_compaction_left_only_what_was_unreadable_af
     line.report("alpha", shared_rows(), 1)
     line.wait(2_000)
     line.contribute({"alpha": ("alpha", 2, shared_rows())})
-    line.see(
-        "alpha",
-        2,
-        admitted=Admitted(sequence=2, append_ms=NOW_MS),
-        judged=Judged(sequence=None, outcome="refused:bad_json"),
-    )
+    line.see("alpha", 2, judged=UNREADABLE)
     line.wait(2_000)
     assert covers(line) == [("alpha", 1, "included"), ("alpha", 2, "included")]
 
@@ -274,29 +281,27 @@ def test_a_report_from_after_the_deadline_does_not_count_though_it_was_read_befo
 
 
 def test_something_unreadable_from_after_the_deadline_does_not_hide_what_came_before_it() -> None:
-    line = line_of("alpha", "beta", collection_deadline_ms=5_000, restarting=True)
-    line.ask("please")
-    line.run()
-    # Given a report and something unreadable, both read between the deadline and its tick
-    line.now_ms += 5_000
+    line = overdue("alpha", "beta")
     line.report("beta", shared_rows(), 2)
-    line.see(
-        "beta",
-        2,
-        admitted=Admitted(sequence=2, append_ms=line.now_ms),
-        judged=Judged(sequence=None, outcome="refused:bad_json"),
-    )
+    line.see("beta", 2, judged=UNREADABLE)
     line.run()
     line.wait(0)
     line.wait(5_000)
     assert covers(line)[-1] == ("beta", 2, "included")
 
 
-def test_who_leaves_and_comes_back_between_deadline_and_tick_is_covered_anew() -> None:
-    line = line_of("alpha", "beta", collection_deadline_ms=5_000, restarting=True)
-    line.ask("please")
+def test_a_refusal_from_after_the_deadline_is_answered_though_something_unreadable_came_after_it() -> None:
+    line = overdue("alpha", "beta")
+    line.see("beta", 1, judged=Judged(sequence=2, outcome="refused:too_old"))
+    line.see("beta", 1, judged=UNREADABLE)
     line.run()
-    line.now_ms += 5_000
+    line.wait(0)
+    line.wait(5_000)
+    assert covers(line)[-1] == ("beta", 2, "refused:too_old")
+
+
+def test_who_leaves_and_comes_back_between_deadline_and_tick_is_covered_anew() -> None:
+    line = overdue("alpha", "beta")
     line.forget("beta")
     line.see("beta", 1)
     line.run()
