@@ -28,7 +28,7 @@ from workers.runtime import group, inbox, tenure, topology
 from workers.runtime.failures import Misconfigured
 from workers.runtime.lifecycle import IllegalTransition, TaskState
 from workers.runtime.memory import MemoryBus
-from workers.runtime.memory_log import Fate
+from workers.runtime.memory_log import Fate, Transaction
 from workers.runtime.port import Corrupt, Message, TopicPartition
 from workers.runtime.supervisor import Process
 from workers.settings import Settings
@@ -166,6 +166,27 @@ async def test_the_lag_of_a_partition_just_taken_over_is_shown_within_moments() 
         await until(lambda: _lag_series(process) == 2)
 
 
+async def test_the_lag_of_a_partition_restored_late_is_shown_within_moments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group, "OFFSETS_EVERY_S", 1_000)
+    world = World()
+    transaction = _unfinished(world)
+    async with world.process() as process:
+        # Given a partition that still reads its changelog when the others are shown first
+        await until(lambda: _tasks(process) == {"0": "restoring", "1": "running"})
+        world.clock.advance(group.FIRST_OFFSETS_S)
+        world.say(1, partition=1)
+        await until(lambda: _lag_series(process) == 1)
+        # When it has read it
+        world.log.end(transaction, Fate.COMMITTED)
+        await until(lambda: process.ready)
+        # Then it is shown as soon
+        world.clock.advance(group.FIRST_OFFSETS_S)
+        world.say(1)
+        await until(lambda: _lag_series(process) == 2)
+
+
 async def test_the_lag_of_a_revoked_partition_is_not_shown() -> None:
     world = World()
     async with world.running() as process:
@@ -192,6 +213,14 @@ def _tasks(process: Process, worker: str = Adder.name) -> dict[str, str]:
     return tasks
 
 
+def _unfinished(world: World) -> Transaction:
+    """Write 41 to the changelog of partition 0, in a transaction that holds up who reads it."""
+    world.log.own("stranger")
+    transaction = world.log.begin("stranger", 1, 3_600_000)
+    world.log.append(Message("flc.changelog.adder.v1", 0, b"sums\0toy\0", b"41"), transaction)
+    return transaction
+
+
 def _restores(process: Process) -> float | None:
     return process.metrics.registry.get_sample_value(
         "flc_restore_duration_seconds_count", {"worker": Adder.name}
@@ -216,9 +245,7 @@ async def test_two_owners_of_one_partition_never_answer_a_record_twice() -> None
 
 async def test_a_task_revoked_in_the_middle_of_its_restore_finishes_it_and_parks() -> None:
     world = World(partitions=1)
-    world.log.own("stranger")
-    transaction = world.log.begin("stranger", 1, 3_600_000)
-    world.log.append(Message("flc.changelog.adder.v1", 0, b"sums\0toy\0", b"41"), transaction)
+    transaction = _unfinished(world)
     bus = HeldBus(world.log)
     async with world.process(bus) as process:
         await until(lambda: _tasks(process) == {"0": "restoring"})

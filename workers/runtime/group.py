@@ -33,7 +33,8 @@ REVOKE_BUDGET_S = 3.0
 #: Seconds between two commits of group offsets, which serve the display of lag only.
 OFFSETS_EVERY_S = 5.0
 
-#: Seconds from an assignment to the first of them: who has just taken over shall not be shown as stopped.
+#: Seconds from an assignment to the first of them, and to the next until all partitions are in it: who has
+#: just taken over shall not be shown as stopped.
 FIRST_OFFSETS_S = 1.0
 
 
@@ -65,7 +66,7 @@ class Dispatcher:
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._full: set[TopicPartition] = set()
-        self._offsets_at = 0.0
+        self._offsets_due = 0.0
         self.progressed()
 
     @property
@@ -137,9 +138,9 @@ class Dispatcher:
 
     async def _show_lag(self) -> None:
         now = self._clock.monotonic()
-        if self._consumer is None or self._assigned is None or now - self._offsets_at < OFFSETS_EVERY_S:
+        if self._consumer is None or self._assigned is None or now < self._offsets_due:
             return
-        self._offsets_at = now
+        self._offsets_due = now + FIRST_OFFSETS_S
         try:
             ends = await self._around.bus.end_offsets(self._running())
             # Asked again: a rebalance may have come between.
@@ -147,6 +148,8 @@ class Dispatcher:
             self._around.metrics.lags(self.name, ((at, max(0, ends[at] - n)) for at, n in handled.items()))
             if handled:
                 await self._consumer.commit(handled)
+            if handled.keys() == self._assigned:
+                self._offsets_due = now + OFFSETS_EVERY_S
         except BusError as error:  # for display only, and the next time is soon
             log.info("lag.not_shown", worker=self.name, error=repr(error))
 
@@ -184,7 +187,7 @@ class Dispatcher:
         self._assigned = frozenset(partitions)
         # Not shown at once: before the first fetch, a restored position lies before the markers at the end,
         # and would look as if the group had gone back.
-        self._offsets_at = self._clock.monotonic() - OFFSETS_EVERY_S + FIRST_OFFSETS_S
+        self._offsets_due = self._clock.monotonic() + FIRST_OFFSETS_S
         self._around.metrics.rebalances.labels(self.name).inc()
         log.info("group.assigned", worker=self.name, partitions=sorted({at.partition for at in partitions}))
         self._reconcile()
