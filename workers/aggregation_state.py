@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -77,9 +78,11 @@ class AggregationState(State):
             if last is not None and last.sequence >= sequence and not removed:
                 continue
             waiting = fresh.get(instance) or newer.get(instance, ())
-            if _stands(waiting, (sequence, removed)):
+            # Sequences never fall: what is above the last of them is new.
+            known = waiting and waiting[-1].sequence >= sequence
+            if known and any(one[:2] == (sequence, removed) for one in waiting):
                 continue
-            fresh[instance] = (*waiting, Held(sequence, removed, packed[start:end]))
+            fresh[instance] = (*waiting, Held._make((sequence, removed, packed[start:end])))
         self.newer.update(federation, fresh)
         return bool(fresh)
 
@@ -94,11 +97,17 @@ class AggregationState(State):
         """Make the named contributions those of a barrier, and drop what no later barrier can name."""
         found: dict[str, Held] = {}
         left: list[str] = []
+        spent: list[str] = []
         kept: dict[str, tuple[Held, ...]] = {}
         named, newer = self.named.of(federation), self.newer.of(federation)
         for instance, waiting in newer.items():
             sequence = sequences.get(instance)
             if sequence is not None:
+                last = waiting[-1]
+                if last.sequence == sequence and not last.removed:
+                    found[instance] = last
+                    spent.append(instance)  # as nearly always: nothing is newer
+                    continue
                 upto = (sequence, False)
                 for one in waiting:
                     if one[:2] == upto:
@@ -117,17 +126,7 @@ class AggregationState(State):
         self.named.remove(federation, left)
         changed = {key: some for key, some in kept.items() if len(some) < len(newer[key])}
         self.newer.update(federation, {key: some for key, some in changed.items() if some})
-        self.newer.remove(federation, [key for key, some in changed.items() if not some])
-
-
-def _stands(waiting: Sequence[Held], wanted: tuple[int, bool]) -> bool:
-    """Tell whether a contribution, or a removal, is there already; sequences never fall."""
-    for one in reversed(waiting):
-        if one.sequence < wanted[0]:
-            return False
-        if one[:2] == wanted:
-            return True
-    return False
+        self.newer.remove(federation, chain(spent, [key for key, some in changed.items() if not some]))
 
 
 def with_words(known: dict[str, int], words: Sequence[str]) -> dict[str, int]:
