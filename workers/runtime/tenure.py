@@ -6,6 +6,7 @@ changelog.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,10 +31,9 @@ BATCH_RECORDS = 1_000
 #: … and bytes of one step, so that a transaction stays far below its time-out.
 BATCH_BYTES = 8 * 1024 * 1024
 
-#: Seconds from one commit to the next. Back to back each transaction costs 16-28 ms, for the broker still
-#: writes the markers of the last one; with this gap an idle hop is committed at once and a busy task gathers
-#: a batch.
-COMMIT_GAP_S = 0.015
+#: Seconds from one commit to the next but one, at least: an idle task commits at once, twice if need be, and
+#: a busy one gathers a batch. Without it the broker is kept busy with the markers of small transactions.
+COMMITS_GAP_S = 0.030
 
 #: Seconds after which a step is committed that publishes nothing. Until then it rides along with the next
 #: transaction: nobody has seen anything of it, and a crash makes us read its records again.
@@ -83,7 +83,8 @@ class Tenure:
         self._partition = worker.context.partition
         self._inputs = [TopicPartition(topic, self._partition) for topic in worker.inputs]
         self._first = [at for at in self._inputs if at.topic in worker.first]
-        self._quiet_since = -COMMIT_GAP_S
+        #: When the last two commits were made (monotonic seconds).
+        self._commits = deque((-COMMITS_GAP_S, -COMMITS_GAP_S), maxlen=2)
         #: Since when (monotonic seconds, or None) and by how many records it is ahead of the changelog.
         self._ahead_since: float | None = None
         self._ahead = 0
@@ -197,7 +198,7 @@ class Tenure:
             await self._commit((), step)
         else:
             # Keeps the pace, should the deadline stay in the past.
-            self._quiet_since = self._clock.monotonic()
+            self._commits.append(self._clock.monotonic())
 
     def _handled_up_to(self, ends: Mapping[TopicPartition, int]) -> bool:
         for at, end in ends.items():
@@ -219,7 +220,7 @@ class Tenure:
         return since is not None and self._clock.monotonic() >= since + SILENT_S
 
     async def _keep_pace(self) -> None:
-        remaining = self._quiet_since + COMMIT_GAP_S - self._clock.monotonic()
+        remaining = self._commits[0] + COMMITS_GAP_S - self._clock.monotonic()
         if remaining > 0 and self._gate.running():
             await sleep(self._clock, remaining)
 
@@ -287,7 +288,7 @@ class Tenure:
             self._changed_bytes = 0
             for key, value in changes:
                 self._sizes.put(key, value)
-        self._quiet_since = self._clock.monotonic()
+        self._commits.append(self._clock.monotonic())
         self._ahead_since, self._ahead = None, 0
         self._around.metrics.committed(self._worker.name)
         self._around.metrics.handled(self._worker.name, records, step)
