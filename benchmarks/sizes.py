@@ -23,7 +23,7 @@ class Sizes:
     generations: int = 12
     #: Reports of a pass that looks for a limit, or through one of several numbers of processes or partitions.
     growth_reports: int = 10_000
-    #: Publishes that are timed at each load.
+    #: Publishes that are timed at each load, and synchronizations of the smallest federation.
     samples: int = 20
     #: Partitions of every topic.
     partitions: int = 6

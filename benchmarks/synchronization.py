@@ -13,7 +13,7 @@ from benchmarks.fleet import fleet
 from benchmarks.load import Population
 from benchmarks.measurement import Spread, cpu_seconds, exponent, peak_mb
 from benchmarks.sizes import Sizes
-from benchmarks.system import System, system
+from benchmarks.system import System, Workers, system
 from convergence.topics import POLL_S
 from schemas.convergence import SynchronizationCompleted
 from workers.catalogue import WORKERS
@@ -28,6 +28,10 @@ HOPS = 15
 #: Transactional hops that are timed, and the seconds between two of them.
 HOPS_TIMED = 40
 REST_S = 0.05
+
+#: Synchronizations of ten instances until the broker has compiled what they need of it: the first take twice
+#: as long. An instance may report 60 times a minute.
+WARM_UP = 20
 
 #: Weight of an instance that is reliable, has 100 good rows and is below the cap; the same for everybody.
 WEIGHT = 550_000
@@ -61,34 +65,29 @@ class Measured:
 
 async def figures(sizes: Sizes) -> list[Figure]:
     """Measure."""
+    what = (
+        f"a synchronization of {sizes.federations[0]} instances / {HOPS} hops, each a bare transactional one"
+    )
+    async with system(sizes.partitions, **DEADLINES) as on:
+        few, hop = await _beside_a_hop(on, sizes, [await on.start(*WORKERS)])
+        together = _against_hops("P4", what, 1.5, few, hop)
     async with system(sizes.partitions, **DEADLINES) as on:
         workers = {name: await on.start(name) for name in WORKERS}
-        for one in workers.values():
-            await one.ready()
-        hops = await hop_seconds(on)
+        few, hop = await _beside_a_hop(on, sizes, list(workers.values()))
+        apart = _against_hops("P4 apart", "the same with a process for each worker", None, few, hop)
         pids = [*(one.pid for one in workers.values()), *on.brokers]
-        few = await synchronized(on, sizes, sizes.federations[0], pids)
-        hops += await hop_seconds(on)
-        more = [await synchronized(on, sizes, instances, pids) for instances in sizes.federations[1:]]
+        more = [
+            await synchronized(on, sizes, instances, pids, sizes.warm_up, sizes.repetitions)
+            for instances in sizes.federations[1:]
+        ]
         memory = {name: peak_mb(one.pid) for name, one in workers.items()}
-    hop = Spread.of(hops).median
     right = [
         float(confirmed(one, Population(sizes.large, sizes.patterns, sizes.pool))) for one in more[-1].results
     ]
     slope = exponent([one.instances for one in more[-2:]], [one.median for one in more[-2:]])
     return [
-        Figure(
-            "P4",
-            f"a synchronization of {few.instances} instances / {HOPS} hops, each a bare transactional one",
-            1.5,
-            "at most",
-            Spread.of([seconds / (HOPS * hop) for seconds in few.seconds]),
-            {
-                "milliseconds": few.median * 1e3,
-                "hop_milliseconds": hop * 1e3,
-                "phase_milliseconds": _phases(few),
-            },
-        ),
+        together,
+        apart,
         Figure(
             "P4 growth",
             f"exponent of its time from {more[-2].instances:,} to {more[-1].instances:,} instances",
@@ -127,19 +126,41 @@ async def figures(sizes: Sizes) -> list[Figure]:
     ]
 
 
-async def synchronized(on: System, sizes: Sizes, instances: int, pids: Sequence[int]) -> Measured:
+async def _beside_a_hop(on: System, sizes: Sizes, workers: Sequence[Workers]) -> tuple[Measured, float]:
+    """Return the smallest federation as it was measured, and the seconds of a bare hop just after."""
+    for one in workers:
+        await one.ready()
+    pids = [*(one.pid for one in workers), *on.brokers]
+    few = await synchronized(on, sizes, sizes.federations[0], pids, WARM_UP, sizes.samples)
+    return few, Spread.of(await hop_seconds(on)).median
+
+
+def _against_hops(name: str, what: str, goal: float | None, few: Measured, hop: float) -> Figure:
+    details = {
+        "milliseconds": few.median * 1e3,
+        "hop_milliseconds": hop * 1e3,
+        "cpu_milliseconds": few.cpu_seconds * 1e3,
+        "phase_milliseconds": _phases(few),
+    }
+    ratio = Spread.of([seconds / (HOPS * hop) for seconds in few.seconds])
+    return Figure(name, what, goal, "at most", ratio, details)
+
+
+async def synchronized(
+    on: System, sizes: Sizes, instances: int, pids: Sequence[int], warm_up: int, repetitions: int
+) -> Measured:
     """Let a federation of so many instances synchronize, again and again."""
     population = Population(instances, sizes.patterns, sizes.pool)
     results, seconds = [], []
     async with fleet(on, population, f"of-{instances}") as there:
-        for _ in range(sizes.warm_up):
+        for _ in range(warm_up):
             await there.synchronize()
         cpu_started = cpu_seconds(pids)
-        for _ in range(sizes.repetitions):
+        for _ in range(repetitions):
             result, took = await there.synchronize()
             results.append(result)
             seconds.append(took)
-        cpu = (cpu_seconds(pids) - cpu_started) / sizes.repetitions
+        cpu = (cpu_seconds(pids) - cpu_started) / repetitions
     return Measured(instances, results, seconds, cpu)
 
 
