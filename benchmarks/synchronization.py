@@ -77,7 +77,9 @@ async def figures(sizes: Sizes) -> list[Figure]:
         apart = _against_hops("P4 apart", "the same with a process for each worker", None, few, hop)
         pids = [*(one.pid for one in workers.values()), *on.brokers]
         more = [
-            await synchronized(on, sizes, instances, pids, sizes.warm_up, sizes.repetitions)
+            await synchronized(
+                on, sizes, instances, pids, warm_up=sizes.warm_up, repetitions=sizes.repetitions
+            )
             for instances in sizes.federations[1:]
         ]
         memory = {name: peak_mb(one.pid) for name, one in workers.items()}
@@ -131,7 +133,9 @@ async def _beside_a_hop(on: System, sizes: Sizes, workers: Sequence[Workers]) ->
     for one in workers:
         await one.ready()
     pids = [*(one.pid for one in workers), *on.brokers]
-    few = await synchronized(on, sizes, sizes.federations[0], pids, WARM_UP, sizes.samples)
+    few = await synchronized(
+        on, sizes, sizes.federations[0], pids, warm_up=WARM_UP, repetitions=sizes.samples
+    )
     return few, Spread.of(await hop_seconds(on)).median
 
 
@@ -147,7 +151,7 @@ def _against_hops(name: str, what: str, goal: float | None, few: Measured, hop: 
 
 
 async def synchronized(
-    on: System, sizes: Sizes, instances: int, pids: Sequence[int], warm_up: int, repetitions: int
+    on: System, sizes: Sizes, instances: int, pids: Sequence[int], *, warm_up: int, repetitions: int
 ) -> Measured:
     """Let a federation of so many instances synchronize, again and again."""
     population = Population(instances, sizes.patterns, sizes.pool)

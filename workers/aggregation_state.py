@@ -78,6 +78,8 @@ class AggregationState(State):
             if last is not None and last.sequence >= sequence and not removed:
                 continue
             waiting = fresh.get(instance) or newer.get(instance, ())
+            if removed and (waiting[-1].removed if waiting else last is None):
+                continue  # there is nothing that it would remove
             # Sequences never fall: what is above the last of them is new.
             known = waiting and waiting[-1].sequence >= sequence
             if known and any(one[:2] == (sequence, removed) for one in waiting):

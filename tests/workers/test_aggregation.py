@@ -149,6 +149,21 @@ def test_who_came_back_and_left_again_stays_for_a_barrier_that_was_decided_in_be
         assert not state.newer.of("default")
 
 
+def test_a_removal_that_finds_nothing_leaves_nothing() -> None:
+    line = Line()
+    contribute(line, 1, shared_rows(), "alpha")
+    barrier(line, {"alpha": 1})
+    # When it leaves, and leaves again behind a report that was refused
+    for sequence in (1, 2):
+        line.contribute({"alpha": ("alpha", sequence, {})}, removed=True)
+    barrier(line, {}, number=2)
+    # And once more, when all of it is forgotten
+    line.contribute({"alpha": ("alpha", 3, {})}, removed=True)
+    for state in states(line):
+        assert not state.named.of("default")
+        assert not state.newer.of("default")
+
+
 def test_what_comes_after_a_removal_stays_until_it_is_named() -> None:
     line = Line()
     contribute(line, 1, shared_rows(), "alpha")
