@@ -195,6 +195,22 @@ async def test_a_lazy_worker_writes_less_state_than_a_fifth_of_its_input(kind: t
     assert state <= 40 * 103 / 5 + 20
 
 
+async def test_a_lazy_worker_flushes_behind_what_it_publishes() -> None:
+    world = World(workers=(Lazy,))
+    async with world.running():
+        world.say(1)
+        await told(world, 1)
+        # Given more input since than five times the state, and nothing published
+        world.say(*["tick " + "1".rjust(1_000, "0")] * 20)
+        await until(lambda: _position(world, "lazy").next[NUMBERS] == 21)
+        assert not _position(world, "lazy").flushed
+        # When something is
+        world.say(1)
+        await told(world, 2)
+        # Then the state is written with it
+        assert _position(world, "lazy").flushed
+
+
 async def test_a_lazy_worker_flushes_once_a_day_even_when_nothing_arrives() -> None:
     world = World(workers=(Lazy,))
     async with world.running():

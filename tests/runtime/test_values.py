@@ -53,10 +53,16 @@ def test_a_position_survives_its_record() -> None:
 
 def test_a_flush_pays_when_the_input_passes_five_times_what_it_writes() -> None:
     position = Position({"a": 0}, {"a": 0}).flush(0).read({"a": 1}, 501)
-    assert position.flush_pays(100, 0)
-    assert not position.flush_pays(101, 0)
-    assert position.flush_pays(101, 86_400_000)
-    assert not position.flush(0).flush_pays(0, 86_400_000)
+    assert position.flush_pays(100)
+    assert not position.flush_pays(101)
+    assert not position.flush(0).flush_pays(0)
+
+
+def test_a_flush_is_due_after_a_day() -> None:
+    position = Position({"a": 0}, {"a": 0}).flush(0).read({"a": 1}, 501)
+    assert not position.flush_is_due(86_399_999)
+    assert position.flush_is_due(86_400_000)
+    assert not position.flush(0).flush_is_due(86_400_000)
 
 
 def test_sizes_follow_replaced_and_removed_keys() -> None:

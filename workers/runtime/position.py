@@ -59,13 +59,18 @@ class Position:
         """Return this position as one whose state is in the changelog."""
         return Position(self.next, self.next, 0, now_ms)
 
-    def flush_pays(self, changed_bytes: int, now_ms: int) -> bool:
-        """Return whether a flush that writes so many bytes should be made now."""
-        if self.flushed:
-            return False
-        return (
-            self.input_bytes > INPUT_PER_FLUSH * changed_bytes or now_ms - self.flushed_ms >= FLUSH_EVERY_MS
-        )
+    def flush_pays(self, changed_bytes: int) -> bool:
+        """Return whether a flush that writes so many bytes costs little beside the input."""
+        return self.input_bytes > INPUT_PER_FLUSH * changed_bytes
+
+    @property
+    def flush_deadline(self) -> int | None:
+        """When the state must be flushed (Unix ms), or None if it is."""
+        return None if self.flushed else self.flushed_ms + FLUSH_EVERY_MS
+
+    def flush_is_due(self, now_ms: int) -> bool:
+        """Return whether the state must be flushed now."""
+        return self.flush_deadline is not None and now_ms >= self.flush_deadline
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from workers.runtime.encoding import encode
 from workers.runtime.inbox import Inbox, size
 from workers.runtime.notable import notable
 from workers.runtime.port import Message, Sent, TopicPartition, TransactionalProducer
-from workers.runtime.position import FLUSH_EVERY_MS, POSITION_KEY, Position
+from workers.runtime.position import POSITION_KEY, Position
 from workers.runtime.restore import Restored
 from workers.runtime.surroundings import Surroundings
 
@@ -121,7 +121,7 @@ class Tenure:
                 await self._handle(records)
             elif not self._gate.running():
                 return
-            elif self._flush_is_due() or self._silent_too_long():
+            elif self.position.flush_is_due(self._time.now_ms()) or self._silent_too_long():
                 await self._commit((), Step())
             else:
                 await wait(self._clock, self._gate.wake, POSITION_S if backlog else self._patience())
@@ -209,7 +209,7 @@ class Tenure:
 
     def _patience(self) -> float | None:
         """Return the seconds until time alone gives something to do, or None."""
-        due = [moment for moment in (self._deadline(), self._flush_deadline()) if moment is not None]
+        due = [moment for moment in (self._deadline(), self.position.flush_deadline) if moment is not None]
         waits = [(moment - self._time.now_ms()) / 1000 for moment in due]
         if self._ahead_since is not None:
             waits.append(self._ahead_since + SILENT_S - self._clock.monotonic())
@@ -250,13 +250,6 @@ class Tenure:
                 event, fields = line
                 log.info(event, worker=self._worker.name, partition=self._partition, **fields)
 
-    def _flush_deadline(self) -> int | None:
-        return None if self.position.flushed else self.position.flushed_ms + FLUSH_EVERY_MS
-
-    def _flush_is_due(self) -> bool:
-        deadline = self._flush_deadline()
-        return deadline is not None and self._time.now_ms() >= deadline
-
     async def _commit(self, records: Sequence[Record], step: Step, took_s: float = 0.0) -> None:
         """Make a step happen, which took so long so far: all of it, or none.
 
@@ -267,7 +260,7 @@ class Tenure:
             self._reached(CrashPoint.BEFORE_PUBLISH)
         position = self._after(records)
         now_ms = self._time.now_ms()
-        changes = self._to_flush(position, now_ms)
+        changes = self._to_flush(position, now_ms, publishing=bool(step.emits))
         if changes is not None:
             position = position.flush(now_ms)
         changelog = [*(changes or ()), (POSITION_KEY, position.encode())]
@@ -295,14 +288,19 @@ class Tenure:
         self._around.feed.progressed()
         self._tell(step)
 
-    def _to_flush(self, position: Position, now_ms: int) -> list[tuple[bytes, bytes | None]] | None:
+    def _to_flush(
+        self, position: Position, now_ms: int, *, publishing: bool
+    ) -> list[tuple[bytes, bytes | None]] | None:
         """Return what changed since the last flush, or None: the changelog has to wait for it."""
-        lazily = self._worker.flushed_lazily
-        if lazily and not position.flush_pays(self._changed_bytes, now_ms):
+        if not self._worker.flushed_lazily:
+            return list(self._state.changes())
+        due = position.flush_is_due(now_ms)
+        # Behind what has been published, where a flush is smallest: what waited has replaced what was there.
+        if not due and not (publishing and position.flush_pays(self._changed_bytes)):
             return None
         changes = list(self._state.changes())
         self._changed_bytes = sum(len(key) + len(value or b"") for key, value in changes)
-        return None if lazily and not position.flush_pays(self._changed_bytes, now_ms) else changes
+        return changes if due or position.flush_pays(self._changed_bytes) else None
 
     async def _transact(self, messages: Sequence[Message], *, publishing: bool) -> list[Sent]:
         try:
