@@ -33,7 +33,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 
 #: Seconds from one commit to the next but one, at least: an idle task commits at once, twice if need be, and
 #: a busy one gathers a batch. Without it the broker is kept busy with the markers of small transactions.
-COMMITS_GAP_S = 0.030
+COMMITS_GAP_S = 0.050
 
 #: Seconds after which a step is committed that publishes nothing. Until then it rides along with the next
 #: transaction: nobody has seen anything of it, and a crash makes us read its records again.
