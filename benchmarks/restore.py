@@ -20,7 +20,7 @@ from workers.aggregation import Aggregation
 from workers.catalogue import WORKERS
 from workers.fold import Context, State, Worker
 from workers.runtime.clock import SystemClock
-from workers.runtime.garbage import collect_rarely
+from workers.runtime.garbage import collect_less
 from workers.runtime.port import TopicPartition
 from workers.runtime.position import POSITION_KEY, Position
 from workers.runtime.restore import Restore
@@ -38,7 +38,7 @@ async def figures(sizes: Sizes) -> list[Figure]:
         partitions = range(sizes.partitions)
         read = {number: await _to_be_read(on, number) for number in partitions}
         counts = await partition_counts(on.bus, [Contribution.topic, *Aggregation.outputs])
-        collect_rarely()  # as in the process of a worker
+        collect_less()  # as in the process of a worker
         candidates: dict[str, Callable[[int], Awaitable[int]]] = {
             "raw": lambda number: read_raw(on, read[number]),
             "restore": lambda number: _restored(on, Context(number, counts, on.settings)),

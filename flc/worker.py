@@ -19,7 +19,7 @@ from schemas.topics import Topics
 from workers.catalogue import WORKERS
 from workers.runtime import http, logs
 from workers.runtime.failures import Misconfigured
-from workers.runtime.garbage import collect_rarely
+from workers.runtime.garbage import collect_less
 from workers.runtime.kafka import KafkaBus
 from workers.runtime.port import Bus
 from workers.runtime.supervisor import Process
@@ -50,7 +50,7 @@ def run(
     if settings.bootstrap_servers is None:
         raise NotConfigured
     logs.configure(settings.log_level)
-    collect_rarely()
+    collect_less()
     asyncio.run(until_signalled(_run(chosen, settings, declared(environment, partitions))))
 
 
