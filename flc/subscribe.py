@@ -14,6 +14,7 @@ from convergence.subscription import subscribe as subscription
 from flc.connection import connected, settings_for
 from flc.noun import noun
 from flc.output import FederationOption, Format, FormatOption, counted, dump, say
+from flc.signals import until_signalled
 from schemas.convergence import RoundAbandoned, RoundEvent, RoundResult
 
 app = noun()
@@ -41,7 +42,7 @@ def subscribe(
 ) -> None:
     """Print the results of a federation until Ctrl-C: a line an event, or one JSON object each."""
     orchestrators = Orchestrators([_loaded(one) for one in orchestrator or ()])
-    asyncio.run(_subscribe(start, count, federation, form, orchestrators))
+    asyncio.run(until_signalled(_subscribe(start, count, federation, form, orchestrators)))
 
 
 async def _subscribe(

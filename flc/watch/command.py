@@ -11,6 +11,7 @@ from convergence.observer import Observer, current
 from flc.connection import connected, settings_for
 from flc.noun import noun
 from flc.output import FederationOption, Format, FormatOption, show
+from flc.signals import until_signalled
 from workers.runtime import logs
 from workers.runtime.clock import unix_ms
 
@@ -30,7 +31,7 @@ def watch(
 
     Without a terminal it prints once. With --format json: a line now and one with every change.
     """
-    asyncio.run(_watch(once, federation, form))
+    asyncio.run(until_signalled(_watch(once, federation, form)))
 
 
 async def _watch(once: bool, federation: str | None, form: Format) -> None:
