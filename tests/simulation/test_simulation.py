@@ -15,7 +15,7 @@ from tests.simulation.schedule import simulate
 SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "240"))
 
 #: Sabotage is noticed within so many schedules.
-NOTICED_WITHIN = 600
+NOTICED_WITHIN = 200
 
 #: Schedules that failed once, while product or simulation were being written.
 REGRESSIONS = (3, 45, 50, 150, 2540, 2994, 6149)
