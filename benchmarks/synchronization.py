@@ -73,12 +73,12 @@ async def figures(sizes: Sizes) -> list[Figure]:
         together = _against_hops("P4", what, 1.5, few, hop)
     async with system(sizes.partitions, **DEADLINES) as on:
         workers = {name: await on.start(name) for name in WORKERS}
-        few, hop = await _beside_a_hop(on, sizes, list(workers.values()))
+        each = list(workers.values())
+        few, hop = await _beside_a_hop(on, sizes, each)
         apart = _against_hops("P4 apart", "the same with a process for each worker", None, few, hop)
-        pids = [*(one.pid for one in workers.values()), *on.brokers]
         more = [
             await synchronized(
-                on, sizes, instances, pids, warm_up=sizes.warm_up, repetitions=sizes.repetitions
+                on, sizes, instances, each, warm_up=sizes.warm_up, repetitions=sizes.repetitions
             )
             for instances in sizes.federations[1:]
         ]
@@ -132,9 +132,8 @@ async def _beside_a_hop(on: System, sizes: Sizes, workers: Sequence[Workers]) ->
     """Return the smallest federation as it was measured, and the seconds of a bare hop just after."""
     for one in workers:
         await one.ready()
-    pids = [*(one.pid for one in workers), *on.brokers]
     few = await synchronized(
-        on, sizes, sizes.federations[0], pids, warm_up=WARM_UP, repetitions=sizes.samples
+        on, sizes, sizes.federations[0], workers, warm_up=WARM_UP, repetitions=sizes.samples
     )
     return few, Spread.of(await hop_seconds(on)).median
 
@@ -151,10 +150,11 @@ def _against_hops(name: str, what: str, goal: float | None, few: Measured, hop: 
 
 
 async def synchronized(
-    on: System, sizes: Sizes, instances: int, pids: Sequence[int], *, warm_up: int, repetitions: int
+    on: System, sizes: Sizes, instances: int, workers: Sequence[Workers], *, warm_up: int, repetitions: int
 ) -> Measured:
     """Let a federation of so many instances synchronize, again and again."""
     population = Population(instances, sizes.patterns, sizes.pool)
+    pids = [*(one.pid for one in workers), *on.brokers]
     results, seconds = [], []
     async with fleet(on, population, f"of-{instances}") as there:
         for _ in range(warm_up):
